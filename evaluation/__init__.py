@@ -1,0 +1,1 @@
+"""Ranking policies in imagination. Import as ``v2w_gym.evaluation``."""

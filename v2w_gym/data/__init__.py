@@ -1,0 +1,1 @@
+"""Episodes, start contexts and the simulator that plays reality."""

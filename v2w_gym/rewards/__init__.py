@@ -1,0 +1,1 @@
+"""Success detectors: frames in, probability of success out."""

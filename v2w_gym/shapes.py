@@ -1,0 +1,75 @@
+"""The axis alphabet of the whole package; every docstring and einops string uses these letters.
+
+========  ==============================================================
+``b``     batch slot
+``f``     frame
+``c``     channel
+``h w``   space
+``a``     action
+``l``     token
+========  ==============================================================
+
+Batch first everywhere. Frames are uint8 ``h w 3`` (RGB, 0..255) at every public border and float ``3 h w`` in -1..1
+only inside the codec. Latents are float ``c h w``, already scaled. A noise level always has the axes ``b f``.
+The action at index i moves frame i to frame i+1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+FramesLike = npt.NDArray[np.uint8] | torch.Tensor
+
+
+def frames_to_tensor(frames: FramesLike, frame_size: tuple[int, int], what: str = "frames") -> torch.Tensor:
+    """Check uint8 frames and return them as a tensor with the same axes, ``(..., h, w, 3)``.
+
+    Raises:
+        ValueError: wrong dtype, wrong size or no channel axis; the message says what was expected.
+    """
+    tensor = torch.as_tensor(frames)
+    expected = (*frame_size, 3)
+    if tensor.dtype != torch.uint8:
+        raise ValueError(
+            f"{what} must be uint8 RGB in 0..255, got {tensor.dtype}; convert with (x * 255).astype('uint8')"
+        )
+    if tuple(tensor.shape[-3:]) != expected:
+        raise ValueError(
+            f"{what} must end in (h, w, 3) = {expected}, got {tuple(tensor.shape)}; "
+            f"resize with cv2.resize(frame, {expected[1::-1]}, interpolation=cv2.INTER_AREA)"
+        )
+    return tensor
+
+
+def check_action(action: Any, shape: tuple[int, ...], low: float = -1.0, high: float = 1.0) -> npt.NDArray[np.float32]:
+    """Check one action (or a batch of them) and return it as float32.
+
+    Args:
+        action: array or tensor.
+        shape: the shape it must have, ``(a,)`` or ``(b, a)``.
+        low: smallest allowed value.
+        high: largest allowed value.
+
+    Raises:
+        ValueError: wrong shape, not a number, infinite, or out of range.
+    """
+    if isinstance(action, torch.Tensor):
+        action = action.detach().cpu().numpy()
+    try:
+        array = np.asarray(action, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"action must be numbers of shape {shape}, got {type(action).__name__}: {error}") from error
+    if array.shape != shape:
+        raise ValueError(f"action must have shape {shape}, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"action must be finite, got {array.tolist()}")
+    if array.min(initial=0.0) < low - 1e-6 or array.max(initial=0.0) > high + 1e-6:
+        raise ValueError(
+            f"action must lie in [{low:g}, {high:g}], got values from {array.min():g} to {array.max():g}; "
+            f"clip it first: np.clip(action, {low:g}, {high:g})"
+        )
+    return array

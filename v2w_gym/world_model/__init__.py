@@ -1,0 +1,1 @@
+"""The causal video-diffusion world model: ``init``, ``step`` and ``decode`` over a state that is a value."""
