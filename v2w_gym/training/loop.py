@@ -1,0 +1,197 @@
+"""One resumable training loop for every stage: AdamW, warm-up and cosine, moving average, loss curve, samples."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+Losses = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How to optimise.
+
+    Attributes:
+        steps: optimiser steps in all.
+        batch_size: items per step; what an item is, the stage says.
+        learning_rate: peak value; reached after ``warmup`` steps, then a cosine down to a twentieth.
+        warmup: steps.
+        weight_decay: of AdamW.
+        grad_clip: largest norm of the gradient.
+        ema: decay of the moving average of the weights; the average is what is saved as the result.
+        seed: of the weights, the batches and the noise.
+        precision: "bf16" runs the network under autocast.
+        threads: CPU threads; 0 leaves torch's choice.
+        checkpoint_every: steps between checkpoints.
+        sample_every: steps between samples to look at.
+        max_minutes: stop (with a checkpoint) after this long; 0 means never.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float = 3e-4
+    warmup: int = 200
+    weight_decay: float = 0.01
+    grad_clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    precision: str = "bf16"
+    threads: int = 0
+    checkpoint_every: int = 500
+    sample_every: int = 2000
+    max_minutes: float = 0.0
+
+
+class Loop:
+    """Optimise ``module`` and keep everything needed to go on after a kill in ``out``.
+
+    ``out`` holds ``checkpoint.pt`` (weights, average, optimiser, generators, step), ``losses.jsonl``, ``losses.png``
+    and whatever ``sample`` writes.
+    """
+
+    def __init__(self, module: nn.Module, config: LoopConfig, out: str | Path) -> None:
+        self.module, self.config, self.out = module, config, Path(out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        decay = [p for p in self.parameters if p.ndim > 1]
+        rest = [p for p in self.parameters if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+            lr=config.learning_rate,
+            betas=(0.9, 0.99),
+        )
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.step = 0
+        self.rng = np.random.default_rng(config.seed)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self._resume()
+
+    def fit(
+        self,
+        batch: Callable[[np.random.Generator, int], Any],
+        loss: Callable[[Any, torch.Generator], Losses],
+        sample: Callable[[Path, int], None] | None = None,
+    ) -> bool:
+        """Run to ``config.steps``; returns False if the time limit stopped it before.
+
+        Args:
+            batch: draws a batch of the given size.
+            loss: named losses; the entry ``"loss"`` is minimised.
+            sample: writes something to look at; called with the averaged weights in place.
+        """
+        started, recent = time.monotonic(), []
+        bar = tqdm(total=self.config.steps, initial=self.step, desc=self.out.name, mininterval=5.0)
+        while self.step < self.config.steps:
+            recent.append(self._optimise(loss(batch(self.rng, self.config.batch_size), self.generator)))
+            bar.update()
+            if self.step % 50 == 0:
+                means = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
+                self._log({"step": self.step, "minutes": (time.monotonic() - started) / 60, **means})
+                bar.set_postfix({k: f"{v:.4f}" for k, v in means.items()}, refresh=False)
+                recent = []
+            if self.step % self.config.checkpoint_every == 0:
+                self.save()
+            if sample and self.step % self.config.sample_every == 0:
+                self.with_average(lambda: sample(self.out, self.step))
+            limit = self.config.max_minutes
+            if limit and time.monotonic() - started > 60 * limit:
+                break
+        bar.close()
+        self.save()
+        self._plot()
+        return self.step >= self.config.steps
+
+    def with_average(self, call: Callable[[], Any]) -> Any:
+        """Call with the moving average in place of the weights."""
+        current = [p.detach().clone() for p in self.parameters]
+        self._assign(self.average)
+        self.module.eval()
+        try:
+            return call()
+        finally:
+            self._assign(current)
+            self.module.train()
+
+    def save(self) -> None:
+        """Write the checkpoint; a kill while writing leaves the one before."""
+        state = {
+            "step": self.step,
+            "module": self.module.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "rng": json.dumps(self.rng.bit_generator.state),
+            "generator": self.generator.get_state(),
+        }
+        partial = self.out / "checkpoint.partial"
+        torch.save(state, partial)
+        os.replace(partial, self.out / "checkpoint.pt")
+
+    def _resume(self) -> None:
+        path = self.out / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        self.module.load_state_dict(state["module"])
+        self.average = state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = json.loads(state["rng"])
+        self.generator.set_state(state["generator"])
+        self.step = state["step"]
+
+    def _optimise(self, losses: Losses) -> dict[str, float]:
+        config = self.config
+        ramp = min(1.0, (self.step + 1) / max(1, config.warmup))
+        cosine = 0.5 * (1 + math.cos(math.pi * self.step / config.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * ramp * (0.05 + 0.95 * cosine)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, config.grad_clip)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"the gradient is not finite at step {self.step}; losses: {losses}")
+        self.optimizer.step()
+        self.step += 1
+        decay = min(config.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
+        return {k: float(v.detach()) for k, v in losses.items()}
+
+    def _assign(self, values: list[torch.Tensor]) -> None:
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, values, strict=True):
+                parameter.copy_(value)
+
+    def _log(self, line: dict[str, float]) -> None:
+        with (self.out / "losses.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _plot(self) -> None:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        path = self.out / "losses.jsonl"
+        if not path.exists():
+            return
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        figure, axes = plt.subplots(figsize=(7, 4))
+        for key in lines[0].keys() - {"step", "minutes"}:
+            axes.plot([line["step"] for line in lines], [line[key] for line in lines], label=key)
+        axes.set(xlabel="optimiser step", ylabel="loss", yscale="log", title=self.out.name)
+        axes.legend()
+        figure.savefig(self.out / "losses.png", dpi=120, bbox_inches="tight")
+        plt.close(figure)

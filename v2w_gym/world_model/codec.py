@@ -1,0 +1,82 @@
+"""Frames to latents and back, one frame at a time: a diffusers ``AutoencoderKL`` on patchified pixels.
+
+Encoding takes the mode of the posterior, so that it is a function of the frame. The first layer folds 2x2 pixels into
+channels, because a convolution at full resolution would cost more than all others together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from einops import rearrange
+from torch import nn
+
+CHUNK = 256  # frames per call: bounds memory, changes nothing else
+
+
+class FrameCodec(nn.Module):
+    """Per-frame image codec with normalised latents.
+
+    Args:
+        vae: its ``in_channels`` must be 3 times the square of the patch size; ``latents_mean`` and ``latents_std`` in
+            its config, where given, bring latents to zero mean and unit deviation, else ``scaling_factor`` does.
+    """
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        super().__init__()
+        self.vae = vae
+        self.patch = round((vae.config.in_channels / 3) ** 0.5)
+        if 3 * self.patch**2 != vae.config.in_channels:
+            raise ValueError(f"codec in_channels must be 3 * patch**2, got {vae.config.in_channels}")
+        channels = vae.config.latent_channels
+        mean = vae.config.latents_mean or [vae.config.shift_factor or 0.0] * channels
+        std = vae.config.latents_std or [1.0 / vae.config.scaling_factor] * channels
+        self.register_buffer("mean", torch.tensor(mean).view(1, channels, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, channels, 1, 1), persistent=False)
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+        return int(self.vae.config.latent_channels)
+
+    @property
+    def reduction(self) -> int:
+        """Pixels per latent cell, along each side."""
+        return int(self.patch * 2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    def pixels(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames ``(b, h, w, 3)`` uint8 to what the network reads: float in -1..1, patches folded into channels."""
+        x = rearrange(frames, "b (h p) (w q) c -> b (c p q) h w", p=self.patch, q=self.patch)
+        return x.to(self.mean.dtype).div_(127.5).sub_(1.0)
+
+    def unpatch(self, x: torch.Tensor) -> torch.Tensor:
+        """Undo the patch folding: ``(b, 3 p q, h, w)`` to ``(b, h p, w q, 3)``, still float in -1..1."""
+        return rearrange(x, "b (c p q) h w -> b (h p) (w q) c", p=self.patch, q=self.patch)
+
+    @torch.no_grad()
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames ``(b, h, w, 3)`` uint8 to latents ``(b, c, h', w')`` float, normalised."""
+        parts = [self.vae.encode(self.pixels(part)).latent_dist.mode() for part in frames.split(CHUNK)]
+        return (torch.cat(parts) - self.mean) / self.std
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Normalised latents ``(b, c, h', w')`` to frames ``(b, h, w, 3)`` uint8."""
+        parts = []
+        for part in latents.split(CHUNK):
+            x = self.vae.decode(part.to(self.mean.dtype) * self.std + self.mean).sample
+            parts.append(self.unpatch(x).add_(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8))
+        return torch.cat(parts)
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write ``config.json`` and safetensors in the diffusers layout."""
+        self.vae.save_pretrained(path)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> FrameCodec:
+        """Read what ``save_pretrained`` wrote."""
+        return cls(AutoencoderKL.from_pretrained(path).float()).eval()
