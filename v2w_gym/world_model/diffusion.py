@@ -1,0 +1,140 @@
+"""The diffusion maths on one page: schedule, v-prediction, per-frame noising, the DDIM update.
+
+Symbols: ``a`` is the cumulative product of (1 - beta), written alpha-bar in the papers; at noise level t a noisy
+latent is ``z = sqrt(a) x + sqrt(1 - a) e`` with clean latent ``x`` and unit noise ``e``. Noise levels have the axes
+``b f``: every frame has its own (diffusion forcing, arXiv 2407.01392).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The noise schedule, under the names that diffusers' ``scheduler_config.json`` uses.
+
+    Attributes:
+        num_train_timesteps: number of noise levels T.
+        beta_start: first beta of the schedule.
+        beta_end: last beta of the schedule.
+        beta_schedule: "scaled_linear" is linear in the square root of beta.
+        rescale_betas_zero_snr: whether the last level is pure noise.
+        prediction_type: what the network predicts.
+        timestep_spacing: how few levels are chosen out of many.
+        clip_sample: never, for latents.
+        set_alpha_to_one: False ends at level 0 rather than at no noise at all.
+    """
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: Literal["scaled_linear"] = "scaled_linear"
+    rescale_betas_zero_snr: bool = True
+    prediction_type: Literal["v_prediction"] = "v_prediction"
+    timestep_spacing: Literal["trailing"] = "trailing"
+    clip_sample: Literal[False] = False
+    set_alpha_to_one: Literal[False] = False
+
+
+def alphas_cumprod(config: ScheduleConfig) -> torch.Tensor:
+    """Alpha-bar of every level, ``(T,)`` float64; computed in float64, as the last levels need it.
+
+    Zero terminal signal-to-noise: Lin et al., arXiv 2305.08891, algorithm 1.
+    """
+    root = torch.linspace(
+        config.beta_start**0.5, config.beta_end**0.5, config.num_train_timesteps, dtype=torch.float64
+    )
+    signal = (1.0 - root.square()).cumprod(0).sqrt()
+    if config.rescale_betas_zero_snr:
+        first, last = signal[0].clone(), signal[-1].clone()
+        signal = (signal - last) * first / (first - last)
+    return signal.square()
+
+
+def trailing_timesteps(steps: int, levels: int = 1000) -> list[int]:
+    """``steps`` levels from T-1 down, evenly spaced (Lin et al., arXiv 2305.08891, table 2, "trailing").
+
+    Raises:
+        ValueError: fewer than one step or more than there are levels.
+    """
+    if not 1 <= steps <= levels:
+        raise ValueError(f"denoising steps must lie in 1..{levels}, got {steps}")
+    return [round(levels - i * levels / steps) - 1 for i in range(steps)]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Signal and noise amplitude of given levels, shaped to multiply latents: ``(b, f, 1, 1, 1)``."""
+
+    signal: torch.Tensor
+    noise: torch.Tensor
+
+    def noisy(self, x: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+        """``z = sqrt(a) x + sqrt(1-a) e`` (Ho et al., arXiv 2006.11239, eq. 4)."""
+        return self.signal * x + self.noise * e
+
+    def velocity(self, x: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+        """``v = sqrt(a) e - sqrt(1-a) x`` (Salimans and Ho, arXiv 2202.00512, appendix D)."""
+        return self.signal * e - self.noise * x
+
+    def clean(self, z: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """``x = sqrt(a) z - sqrt(1-a) v`` (same)."""
+        return self.signal * z - self.noise * v
+
+    def residual(self, z: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """``e = sqrt(1-a) z + sqrt(a) v`` (same)."""
+        return self.noise * z + self.signal * v
+
+
+class Diffusion:
+    """A schedule and what is done with it. Holds no weights and no state."""
+
+    def __init__(self, config: ScheduleConfig | None = None) -> None:
+        self.config = config or ScheduleConfig()
+        self._alphas = alphas_cumprod(self.config)
+
+    def at(self, level: torch.Tensor) -> Levels:
+        """Amplitudes at noise levels ``(b, f)``."""
+        a = self._alphas.to(level.device)[level][..., None, None, None]
+        return Levels(a.sqrt().float(), (1 - a).sqrt().float())
+
+    def ddim(
+        self,
+        z: torch.Tensor,
+        v: torch.Tensor,
+        level: torch.Tensor,
+        next_level: torch.Tensor,
+        eta: float = 0.0,
+        noise: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """One denoising update from ``level`` to ``next_level``, both ``(b, f)`` (Song et al., arXiv 2010.02502, eq. 12 and 16).
+
+        Walks the list of levels that is given, so any number of steps is right. A ``next_level`` of -1 is the end:
+        it returns the clean estimate. ``eta`` above 0 adds ``noise`` ``(b, f, c, h, w)`` at every step but the last.
+        """
+        now = self.at(level)
+        x, e = now.clean(z, v), now.residual(z, v)
+        last = (next_level < 0)[..., None, None, None]
+        then = self.at(next_level.clamp(min=0))
+        sigma = torch.zeros_like(then.noise)
+        if eta > 0.0:
+            if noise is None:
+                raise ValueError("eta above 0 needs noise")
+            ratio = 1 - (now.signal / then.signal).square()
+            sigma = eta * then.noise / now.noise * ratio.clamp(min=0).sqrt()
+        z = then.signal * x + (then.noise.square() - sigma.square()).clamp(min=0).sqrt() * e
+        if noise is not None:
+            z = z + sigma * noise
+        return torch.where(last, x, z)
+
+
+def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
+    """Causal action guidance: ``u + s (c - u)``; the unconditional branch drops only the current action.
+
+    The paper (arXiv 2505.14357, section 3.2) writes ``(1 + L) c - L u``, which is the same with ``s = 1 + L``.
+    """
+    return unconditional + scale * (conditional - unconditional)

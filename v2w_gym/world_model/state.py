@@ -1,0 +1,50 @@
+"""The state of a batch of imagined episodes: everything there is, as a value."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDict, tensorclass
+
+from v2w_gym.world_model.temporal import TemporalConv
+from v2w_gym.world_model.unet import VideoUNet
+
+
+@tensorclass
+class WorldState:
+    """One row per slot. Index it, repeat rows, stack it, assign into it by mask, save it: nothing else holds state.
+
+    Attributes:
+        latent: ``(b, c, h, w)`` float32, the newest frame.
+        first: ``(b, c, h, w)`` float32, the first frame of the episode.
+        frame_index: ``(b,)`` int64, index of the newest frame in its episode; the first context frame is 0.
+        seed: ``(b,)`` int64, the noise key of the slot.
+        latents: ``(b, window, c, h, w)`` float32, ring of the newest frames; frame t lives in place ``t % window``.
+        actions: ``(b, window, a)`` float32, ring of the actions that led *to* those frames.
+        cache: the temporal cache of every layer (``timeline.Stepping``).
+    """
+
+    latent: torch.Tensor
+    first: torch.Tensor
+    frame_index: torch.Tensor
+    seed: torch.Tensor
+    latents: torch.Tensor
+    actions: torch.Tensor
+    cache: TensorDict
+
+
+def empty_cache(unet: VideoUNet, batch: int, height: int, width: int, device: torch.device) -> TensorDict:
+    """A cache that holds no frame: rings of -1, zeros everywhere else (what a convolution reads before frame 0)."""
+    window, cache = int(unet.config.window), TensorDict({}, batch_size=[batch], device=device)
+    cache["frames"] = torch.full((batch, window), -1, dtype=torch.int64, device=device)
+    sizes = unet.layer_sizes(height, width)
+    for key, layer in unet.temporal_layers().items():
+        channels, h, w = sizes[key]
+        if isinstance(layer, TemporalConv):
+            cache[key] = torch.zeros(batch, 2, h, w, channels, device=device)
+        else:
+            ring = (batch, h * w, layer.heads, window, channels // layer.heads)
+            cache[key] = TensorDict(
+                {"keys": torch.zeros(ring, device=device), "values": torch.zeros(ring, device=device)},
+                batch_size=[batch],
+            )
+    return cache

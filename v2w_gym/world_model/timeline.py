@@ -1,0 +1,147 @@
+"""What each frame sees of the others: the three time axes on which the one network runs.
+
+``clip``      all frames of a clip at once; banded causal, or the non-causal model that a causal one is made from.
+``twin``      a clip twice: first with (nearly) clean frames, then with noisy ones. The noisy frame t sees the *clean*
+              frames before t and itself, which is what it will see when stepping, for all t in one pass.
+``Stepping``  one new frame per slot; all older frames come from a cache.
+
+Band of width ``window``: frame t sees the frames ``t - window + 1 .. t``. Axes inside: ``b f`` as ever, ``l`` pixels
+of a frame, ``n`` heads, ``d`` channels of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from einops import rearrange
+from tensordict import TensorDict
+from torch.nn import functional as F
+
+Bias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class TimeAxis(Protocol):
+    """What a temporal layer asks about time; ``key`` names the layer."""
+
+    def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
+        """Inputs of the three taps for ``x`` ``((b f), h, w, c)``, each shaped like ``x``."""
+        ...
+
+    def attend(
+        self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias
+    ) -> torch.Tensor:
+        """Attention of each frame over those that it sees; all tensors ``((b f), l, n, d)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Many frames at once, related by tables.
+
+    Attributes:
+        taps: ``(3, f)`` int64, the row that each tap of row i reads; -1 reads zeros.
+        distance: ``(f, f)`` int64, frame of the query minus frame of the key.
+        visible: ``(f, f)`` bool, whether the query sees the key.
+    """
+
+    taps: torch.Tensor
+    distance: torch.Tensor
+    visible: torch.Tensor
+
+    def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
+        """See ``TimeAxis``."""
+        del key
+        rows = self.taps.shape[1]
+        clip = x.unflatten(0, (-1, rows))
+        padded = torch.cat([clip, torch.zeros_like(clip[:, :1])], dim=1)
+        own = torch.arange(rows, device=x.device)
+        return [
+            x if torch.equal(tap, own) else padded.index_select(1, tap % (rows + 1)).flatten(0, 1)
+            for tap in self.taps
+        ]
+
+    def attend(
+        self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias
+    ) -> torch.Tensor:
+        """See ``TimeAxis``."""
+        del key
+        rows, pixels = len(self.distance), q.shape[1]
+        q, k, v = (rearrange(t, "(b f) l n d -> (b l) n f d", f=rows) for t in (q, k, v))
+        mask = bias(self.distance, self.visible).to(q.dtype)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return rearrange(mixed, "(b l) n f d -> (b f) l n d", l=pixels)
+
+
+def clip(frames: int, window: int, causal: bool = True) -> Parallel:
+    """The time axis of a clip of ``frames`` frames; ``causal=False`` also looks ahead."""
+    index = torch.arange(frames)
+    distance = index[:, None] - index[None, :]
+    if causal:
+        taps = torch.stack([index - 2, index - 1, index]).clamp(min=-1)
+        return Parallel(taps, distance, (distance >= 0) & (distance < window))
+    after = torch.where(index + 1 < frames, index + 1, -1)
+    return Parallel(torch.stack([index - 1, index, after]), distance, distance.abs() < window)
+
+
+def twin(frames: int, window: int) -> Parallel:
+    """Rows: clean frames ``0 .. frames-2``, then noisy frames ``1 .. frames-1``."""
+    past = frames - 1
+    index = torch.cat([torch.arange(past), torch.arange(1, frames)])
+    noisy = torch.arange(2 * past) >= past
+    own = torch.arange(2 * past)
+    before = torch.stack([index - 2, index - 1]).clamp(min=-1)  # a clean frame's row is its index
+    distance = index[:, None] - index[None, :]
+    band = (distance >= 0) & (distance < window)
+    visible = ~noisy[None, :] & band & ~(noisy[:, None] & (distance == 0)) | (own[:, None] == own[None, :])
+    return Parallel(torch.cat([before, own[None]]), distance, visible)
+
+
+class Stepping:
+    """One new frame per slot beside a cache of everything older.
+
+    The cache holds, per temporal convolution, its last two inputs, and per temporal attention a ring of ``window``
+    keys and values, where frame t lives in place ``t % window``. Every pass writes the new frame's keys over those of
+    frame ``t - window``, which has left the band; the pass over the finished frame is the one that stays.
+
+    Args:
+        cache: see ``empty_cache``; written in place.
+        frame_index: ``(b,)`` int64, index of the new frame in its slot's episode.
+        commit: True for the pass over the finished frame: the convolutions' inputs move on by one frame.
+    """
+
+    def __init__(self, cache: TensorDict, frame_index: torch.Tensor, commit: bool) -> None:
+        self.cache, self.commit = cache, commit
+        window = cache["frames"].shape[1]
+        self.rows = torch.arange(len(frame_index), device=frame_index.device)
+        self.place = frame_index % window
+        cache["frames"][self.rows, self.place] = frame_index
+        stored = cache["frames"]
+        self.distance = (frame_index[:, None] - stored)[:, None]
+        self.visible = (stored >= 0)[:, None]
+
+    def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
+        """See ``TimeAxis``."""
+        tail = self.cache[key]
+        before, last = tail[:, 0].to(x.dtype), tail[:, 1].to(x.dtype)
+        if self.commit:
+            self.cache[key] = torch.stack([last, x], dim=1).to(tail.dtype)
+        return [before, last, x]
+
+    def attend(
+        self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias
+    ) -> torch.Tensor:
+        """See ``TimeAxis``."""
+        keys, values = self.cache[key, "keys"], self.cache[key, "values"]
+        keys[self.rows, :, :, self.place] = k.to(keys.dtype)
+        values[self.rows, :, :, self.place] = v.to(values.dtype)
+        mask = bias(self.distance, self.visible).to(q.dtype).repeat_interleave(q.shape[1], dim=0)
+        mixed = F.scaled_dot_product_attention(
+            q.flatten(0, 1).unsqueeze(2),
+            keys.flatten(0, 1).to(q.dtype),
+            values.flatten(0, 1).to(q.dtype),
+            attn_mask=mask,
+        )
+        return mixed.view(q.shape)
