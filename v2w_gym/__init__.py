@@ -1,0 +1,71 @@
+"""v2w_gym: causal video-diffusion world models as Gymnasium environments.
+
+Importing the package registers the environment ids and imports neither torch nor diffusers; the public names
+below are loaded when they are first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from v2w_gym import registration
+
+if TYPE_CHECKING:
+    from v2w_gym.data.starts import Context, StartContexts
+    from v2w_gym.envs.single import WorldModelEnv
+    from v2w_gym.envs.vector import WorldModelVectorEnv
+    from v2w_gym.envs.world import World, WorldConfig, write_hashes
+    from v2w_gym.evaluation import rank
+    from v2w_gym.policies.base import Policy
+    from v2w_gym.rewards.base import SuccessDetector
+    from v2w_gym.world_model.base import WorldModel
+    from v2w_gym.world_model.vid2world import Vid2World
+
+_HOMES = {
+    "Context": "v2w_gym.data.starts",
+    "Policy": "v2w_gym.policies.base",
+    "StartContexts": "v2w_gym.data.starts",
+    "SuccessDetector": "v2w_gym.rewards.base",
+    "Vid2World": "v2w_gym.world_model.vid2world",
+    "World": "v2w_gym.envs.world",
+    "WorldConfig": "v2w_gym.envs.world",
+    "WorldModel": "v2w_gym.world_model.base",
+    "WorldModelEnv": "v2w_gym.envs.single",
+    "WorldModelVectorEnv": "v2w_gym.envs.vector",
+    "rank": "v2w_gym.evaluation",
+    "write_hashes": "v2w_gym.envs.world",
+}
+
+__all__ = [
+    "Context",
+    "Policy",
+    "StartContexts",
+    "SuccessDetector",
+    "Vid2World",
+    "World",
+    "WorldConfig",
+    "WorldModel",
+    "WorldModelEnv",
+    "WorldModelVectorEnv",
+    "rank",
+    "write_hashes",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, or read the installed version, on first use."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("v2w_gym")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'v2w_gym' has no attribute {name!r}; public names: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__"])
+
+
+registration.register_all()

@@ -1,0 +1,113 @@
+"""What both environments are told at construction, and the parts they are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from v2w_gym.data.starts import Starts
+from v2w_gym.envs.world import World, WorldConfig
+from v2w_gym.registration import GENERIC_ID, SHIPPED_WORLDS
+from v2w_gym.rewards.base import SuccessDetector
+from v2w_gym.world_model.base import WorldModel
+
+WorldLike = str | Path | World | WorldConfig
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Keyword arguments shared by :class:`WorldModelEnv` and :class:`WorldModelVectorEnv`.
+
+    Attributes:
+        obs_type: ``"dict"`` observes ``{"pixels": image}``, ``"pixels"`` the bare image, uint8 ``(h, w, 3)``.
+        reward: ``"sparse"`` is 1.0 on success and 0.0 otherwise, ``"dense"`` the detector's probability.
+        terminate_on_success: end the episode at the first frame judged a success.
+        horizon: steps after which an episode is truncated; None takes the world's.
+        max_episode_steps: shortens the horizon further; None or -1 leaves it. ``make_vec`` may pass it.
+        device: where the world model runs, e.g. ``"cuda"``.
+        sampler: replaces values of the world's sampler preset, e.g. ``{"steps": 2}``.
+    """
+
+    obs_type: Literal["dict", "pixels"] = "dict"
+    reward: Literal["sparse", "dense"] = "sparse"
+    terminate_on_success: bool = True
+    horizon: int | None = None
+    max_episode_steps: int | None = None
+    device: str = "cpu"
+    sampler: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("horizon", 1), ("max_episode_steps", -1)):
+            value = getattr(self, name)
+            if value is not None and (value < allowed or value == 0):
+                raise ValueError(
+                    f"{name} must be at least 1 step, got {value}; leave it out to take the world's"
+                )
+
+    def steps(self, config: WorldConfig) -> int:
+        """Steps after which an episode of this world is truncated."""
+        horizon = self.horizon or config.horizon
+        limit = self.max_episode_steps
+        return horizon if limit in (None, -1) else min(horizon, limit)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A world's facts and its three plug-ins."""
+
+    config: WorldConfig
+    model: WorldModel
+    detector: SuccessDetector
+    starts: Starts
+
+
+def gather(
+    world: WorldLike | None,
+    settings: Settings,
+    model: WorldModel | None = None,
+    detector: SuccessDetector | None = None,
+    starts: Starts | None = None,
+) -> Parts:
+    """Open ``world``; an object given for one of its parts takes that part's place.
+
+    Args:
+        world: registered id, folder, hub id, opened world, or a ``WorldConfig`` with all three objects.
+        settings: device and sampler are read.
+        model: a world model.
+        detector: a success detector.
+        starts: start contexts.
+
+    Raises:
+        ValueError: no world, or a model of another size than the world's.
+    """
+    if world is None:
+        raise ValueError(
+            f'{GENERIC_ID} needs a world: gym.make("v2w_gym:{GENERIC_ID}", world="path-or-hub-id"); '
+            f"shipped worlds have ids of their own: {', '.join(SHIPPED_WORLDS)}"
+        )
+    if isinstance(world, WorldConfig):
+        if model is None or detector is None or starts is None:
+            raise ValueError("a bare WorldConfig needs the objects model, detector and starts beside it")
+        parts = Parts(world, model, detector, starts)
+    else:
+        opened = world if isinstance(world, World) else World.open(world)
+        parts = Parts(
+            opened.config,
+            model if model is not None else opened.model(settings.device, **(settings.sampler or {})),
+            detector if detector is not None else opened.detector(),
+            starts if starts is not None else opened.starts(),
+        )
+    _check_sizes(parts)
+    return parts
+
+
+def _check_sizes(parts: Parts) -> None:
+    stated = (tuple(parts.config.frame_size), len(parts.config.action.names))
+    actual = (tuple(parts.model.frame_size), parts.model.action_dim)
+    if stated != actual:
+        raise ValueError(
+            f"world {parts.config.name!r} states frames (h, w) of {stated[0]} and {stated[1]} action "
+            f"components, its model has {actual[0]} and {actual[1]}; the parts are from different worlds"
+        )

@@ -1,0 +1,141 @@
+"""One imagined episode as a Gymnasium environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+from v2w_gym import config as configuration
+from v2w_gym.data.episode import FrameArray
+from v2w_gym.data.starts import Starts
+from v2w_gym.envs import requests, spaces
+from v2w_gym.envs.imagination import Imagination
+from v2w_gym.envs.settings import Settings, WorldLike, gather
+from v2w_gym.envs.viewer import RENDER_MODES, open_viewer
+from v2w_gym.rewards.base import SuccessDetector
+from v2w_gym.shapes import check_action
+from v2w_gym.world_model.base import WorldModel
+
+
+class WorldModelEnv(gymnasium.Env[spaces.Observation, npt.NDArray[np.float32]]):
+    """A world model with a success detector; ``step(action)`` imagines the next frame.
+
+    Args:
+        world: registered id, folder, hub id ``owner/name``, opened ``World``, or a ``WorldConfig`` with all
+            three objects.
+        render_mode: None, ``"rgb_array"`` or ``"human"``.
+        model: object in place of the world's model. Give objects to this constructor only: ``gymnasium.make``
+            copies its keywords whenever a wrapper's ``spec`` is read.
+        detector: object in place of the world's success detector.
+        starts: object in place of the world's start contexts.
+        **settings: the fields of :class:`~v2w_gym.envs.settings.Settings`.
+
+    Attributes:
+        world: the world's ``WorldConfig``.
+
+    Raises:
+        FileNotFoundError: no such world, or one of its files is missing.
+        ValueError: an unknown keyword or value, or a damaged file.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES}  # noqa: RUF012 - as in gymnasium.Env
+
+    def __init__(
+        self,
+        world: WorldLike | None = None,
+        *,
+        render_mode: str | None = None,
+        model: WorldModel | None = None,
+        detector: SuccessDetector | None = None,
+        starts: Starts | None = None,
+        **settings: Any,
+    ) -> None:
+        self._settings = configuration.from_dict(Settings, settings, where=type(self).__name__)
+        self._parts = gather(world, self._settings, model, detector, starts)
+        self.world = self._parts.config
+        self._imagination = Imagination(self._parts, self._settings, slots=1)
+        self.observation_space = spaces.observation_space(self.world, self._settings)
+        self.action_space = spaces.action_space(self.world)
+        self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": self.world.fps}
+        self._viewer = open_viewer(render_mode, self.world.name, self.world.fps)
+
+    @property
+    def task(self) -> str:
+        """Instruction of the episode, or the world's first before any reset."""
+        return self._imagination.tasks[0]
+
+    @property
+    def task_description(self) -> str:
+        """The same text, under the name that LeRobot asks for."""
+        return self.task
+
+    @property
+    def _max_episode_steps(self) -> int:
+        return self._imagination.horizon
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[spaces.Observation, dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: fixes everything random: the start and the episode's noise. None goes on with the generator.
+            options: ``start`` (an id), or ``frames`` ``(f, h, w, 3)`` uint8 with ``actions`` ``(f-1, a)``;
+                ``task`` (one of the world's instructions); ``noise_seed`` (common random numbers).
+
+        Returns:
+            The last context frame, and the info.
+
+        Raises:
+            ValueError: an option that does not fit; the running episode goes on undisturbed.
+        """
+        request = requests.parse(options, self._parts)
+        super().reset(seed=seed)
+        self._imagination.reset([0], [request], [self.np_random])
+        return self._present(), self._imagination.info(0)
+
+    def step(
+        self, action: npt.NDArray[np.float32]
+    ) -> tuple[spaces.Observation, float, bool, bool, dict[str, Any]]:
+        """Imagine the next frame.
+
+        Args:
+            action: ``(a,)`` in -1..1.
+
+        Returns:
+            Observation, reward, terminated (success), truncated (horizon), info.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset, or after the episode ended.
+            ValueError: a bad action; the episode goes on undisturbed.
+        """
+        imagination = self._imagination
+        if not imagination.started[0] or imagination.ended[0]:
+            raise gymnasium.error.ResetNeeded(
+                "the episode has ended; call env.reset() to begin another"
+                if imagination.started[0]
+                else "there is no episode yet; call env.reset() before env.step(action)"
+            )
+        imagination.step([0], check_action(action, (self._parts.model.action_dim,))[None])
+        flags = bool(imagination.terminated[0]), bool(imagination.truncated[0])
+        return self._present(), imagination.reward(0), *flags, imagination.info(0)
+
+    def _present(self) -> spaces.Observation:
+        if self._viewer is not None:
+            self._viewer.show(self._imagination.frames)
+        return spaces.observe(self._imagination.frames[0], self._settings)
+
+    def render(self) -> FrameArray | None:
+        """The newest frame ``(h, w, 3)`` uint8 with ``render_mode="rgb_array"``; None otherwise."""
+        if not self._imagination.started[0]:
+            raise gymnasium.error.ResetNeeded("there is no frame yet; call env.reset() before env.render()")
+        return self._imagination.frames[0].copy() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Close the window, if any; calling it twice is harmless."""
+        if self._viewer is not None:
+            self._viewer.close()

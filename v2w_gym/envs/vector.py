@@ -1,0 +1,255 @@
+"""Many imagined episodes as one Gymnasium vector environment: one batched denoising per step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from v2w_gym import config as configuration
+from v2w_gym.data.episode import FrameArray
+from v2w_gym.data.starts import Starts
+from v2w_gym.envs import requests, spaces
+from v2w_gym.envs.imagination import Imagination
+from v2w_gym.envs.settings import Settings, WorldLike, gather
+from v2w_gym.envs.slot import Slot
+from v2w_gym.envs.viewer import RENDER_MODES, open_viewer
+from v2w_gym.rewards.base import SuccessDetector
+from v2w_gym.shapes import check_action
+from v2w_gym.world_model.base import WorldModel
+
+Flags = npt.NDArray[np.bool_]
+Step = tuple[spaces.Observation, npt.NDArray[np.float64], Flags, Flags, dict[str, Any]]
+
+
+class WorldModelVectorEnv(VectorEnv[spaces.Observation, npt.NDArray[np.float32], npt.NDArray[Any]]):
+    """``num_envs`` episodes denoised together. Slot i equals a single environment with the same seed.
+
+    Args:
+        num_envs: number of slots.
+        world: as in :class:`~v2w_gym.envs.single.WorldModelEnv`.
+        render_mode: None, ``"rgb_array"`` or ``"human"`` (one window with all slots).
+        autoreset_mode: what happens to a slot whose episode ends. ``"same_step"``: it is reset at once; its
+            last frame is in ``infos["final_obs"]``, its last info in ``infos["final_info"]``.
+            ``"next_step"``: the next step resets it and ignores its action. ``"disabled"``: it stands still
+            at no cost, with reward 0 and its flags up, until ``reset(options={"reset_mask": mask})``.
+        model: object in place of the world's model.
+        detector: object in place of the world's success detector.
+        starts: object in place of the world's start contexts.
+        **settings: the fields of :class:`~v2w_gym.envs.settings.Settings`.
+
+    Attributes:
+        world: the world's ``WorldConfig``.
+        envs: one view per slot with the attributes of a single environment.
+        autoreset_mode: the mode as Gymnasium's enumeration.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES}  # noqa: RUF012 - as in gymnasium's VectorEnv
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        world: WorldLike | None = None,
+        *,
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = "same_step",
+        model: WorldModel | None = None,
+        detector: SuccessDetector | None = None,
+        starts: Starts | None = None,
+        **settings: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        self.num_envs = num_envs
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self._settings = configuration.from_dict(Settings, settings, where=type(self).__name__)
+        self._parts = gather(world, self._settings, model, detector, starts)
+        self.world = self._parts.config
+        self._imagination = Imagination(self._parts, self._settings, slots=num_envs)
+        self.single_observation_space = spaces.observation_space(self.world, self._settings)
+        self.single_action_space = spaces.action_space(self.world)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.render_mode = render_mode
+        fps = self.world.fps
+        self.metadata = {**self.metadata, "render_fps": fps, "autoreset_mode": self.autoreset_mode}
+        self._viewer = open_viewer(render_mode, self.world.name, fps)
+        self.envs = [Slot(self, self._imagination, i) for i in range(num_envs)]
+
+    @property  # type: ignore[misc]  # one generator per slot, as in SyncVectorEnv
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The random generator of each slot."""
+        return tuple(slot.np_random for slot in self.envs)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seed of each slot's generator."""
+        return tuple(slot.np_random_seed for slot in self.envs)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[spaces.Observation, dict[str, Any]]:
+        """Begin new episodes in all slots, or in those of ``options["reset_mask"]``.
+
+        Args:
+            seed: slot i gets ``seed + i``, or ``seed[i]``; None goes on with its present generator.
+            options: as in the single environment. A text or number holds for every slot; lists and arrays
+                have a leading slot axis, and None in a list leaves that slot to the world. ``reset_mask``:
+                which slots to reset, ``(num_envs,)`` bool.
+
+        Returns:
+            Observations with a leading slot axis, and the infos.
+
+        Raises:
+            ValueError: a seed or an option that does not fit; all episodes go on undisturbed.
+        """
+        given = dict(options or {})
+        slots = _masked(given.pop("reset_mask", None), self.num_envs)
+        rows = requests.split(given, self.num_envs)
+        asked = [requests.parse(rows[i], self._parts) for i in slots]
+        self._check_started(self._imagination.started.copy(), renewed=slots)
+        self._seed(seed, slots)
+        self._begin(slots, asked)
+        infos: dict[str, Any] = {}
+        for i in slots:
+            infos = self._add_info(infos, self._imagination.info(i), i)
+        return self._present(), infos
+
+    def _seed(self, seed: int | Sequence[int | None] | None, slots: Sequence[int]) -> None:
+        if seed is None:
+            return
+        if isinstance(seed, int | np.integer):
+            seed = [int(seed) + i for i in range(self.num_envs)]
+        seeds = list(seed)
+        if len(seeds) != self.num_envs:
+            raise ValueError(
+                f"seeds must be one integer, or a list of {self.num_envs}, got {len(seeds)} of them"
+            )
+        fresh = [(i, seeding.np_random(seeds[i])) for i in slots if seeds[i] is not None]
+        for i, (generator, number) in fresh:
+            self.envs[i].use(generator, number)
+
+    def _begin(self, slots: Sequence[int], asked: Sequence[requests.Request]) -> None:
+        self._imagination.reset(slots, asked, [self.envs[i].np_random for i in slots])
+
+    def _check_started(self, started: Flags, renewed: Sequence[int] = ()) -> None:
+        started[list(renewed)] = True
+        if not started.all():
+            raise gymnasium.error.ResetNeeded(
+                f"slots {np.flatnonzero(~started).tolist()} have no episode yet; call envs.reset() first"
+            )
+
+    def step(self, actions: npt.NDArray[np.float32]) -> Step:
+        """Imagine the next frame of every running episode.
+
+        Args:
+            actions: ``(num_envs, a)`` in -1..1; all rows are checked, those of ended episodes are ignored.
+
+        Returns:
+            Observations, rewards float64, terminated, truncated, infos; all with a leading slot axis.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset, or without autoreset when all have ended.
+            ValueError: a bad action in any slot; all episodes go on undisturbed.
+        """
+        imagination = self._imagination
+        self._check_started(imagination.started.copy())
+        checked = check_action(actions, (self.num_envs, self._parts.model.action_dim))
+        live = np.flatnonzero(~imagination.ended).tolist()
+        over = np.flatnonzero(imagination.ended).tolist()
+        if not live and self.autoreset_mode is AutoresetMode.DISABLED:
+            raise gymnasium.error.ResetNeeded(
+                "every episode has ended; call envs.reset(), or envs.reset(options={'reset_mask': mask})"
+            )
+        if live:
+            imagination.step(live, checked[live])
+        if over and self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            self._begin(over, [requests.Request()] * len(over))
+        rewards = np.zeros(self.num_envs, np.float64)
+        rewards[live] = [imagination.reward(i) for i in live]
+        flags = imagination.terminated.copy(), imagination.truncated.copy()
+        infos = self._finish()
+        return self._present(), rewards, *flags, infos
+
+    def _finish(self) -> dict[str, Any]:
+        """The infos of a step; with same-step autoreset, ended slots hand in their last frame first."""
+        imagination, final = self._imagination, {}
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and imagination.ended.any():
+            ended = np.flatnonzero(imagination.ended).tolist()
+            for i in ended:
+                last = spaces.observe(imagination.frames[i], self._settings)
+                final[i] = {"final_obs": last, "final_info": imagination.info(i)}
+            self._begin(ended, [requests.Request()] * len(ended))
+        infos: dict[str, Any] = {}
+        for i in range(self.num_envs):
+            infos = self._add_info(infos, final.get(i, {}), i)
+            infos = self._add_info(infos, imagination.info(i), i)
+        return infos
+
+    def _present(self) -> spaces.Observation:
+        if self._viewer is not None:
+            self._viewer.show(self._imagination.frames)
+        return spaces.observe(self._imagination.frames, self._settings)
+
+    def render(self) -> tuple[FrameArray, ...] | None:
+        """The newest frame of each slot with ``render_mode="rgb_array"``; None otherwise."""
+        self._check_started(self._imagination.started.copy())
+        frames = self._imagination.frames
+        return tuple(frame.copy() for frame in frames) if self.render_mode == "rgb_array" else None
+
+    def close_extras(self, **_: Any) -> None:
+        """Close the window, if any."""
+        if self._viewer is not None:
+            self._viewer.close()
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Attribute ``name`` of every slot, called where it can be."""
+        found = [getattr(slot, name) for slot in self.envs]
+        return tuple(value(*args, **kwargs) if callable(value) else value for value in found)
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """Attribute ``name`` of every slot, e.g. ``"task_description"``."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set attribute ``name`` of every slot, to one value or to a list with one value per slot.
+
+        Raises:
+            AttributeError: the attribute is a fact of the environment, fixed at construction.
+            ValueError: a list of another length.
+        """
+        rows = values if isinstance(values, list | tuple) else [values] * self.num_envs
+        if len(rows) != self.num_envs:
+            raise ValueError(
+                f"set_attr({name!r}) needs {self.num_envs} values, one per slot, got {len(rows)}"
+            )
+        for slot, value in zip(self.envs, rows, strict=True):
+            setattr(slot, name, value)
+
+
+def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
+    if isinstance(mode, AutoresetMode):
+        return mode
+    known = {m.name.lower(): m for m in AutoresetMode} | {m.value: m for m in AutoresetMode}
+    if mode not in known:
+        raise ValueError(f'autoreset_mode must be "same_step", "next_step" or "disabled", got {mode!r}')
+    return known[mode]
+
+
+def _masked(mask: Any, slots: int) -> list[int]:
+    """Slots that ``mask`` picks; all without a mask."""
+    if mask is None:
+        return list(range(slots))
+    fits = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (slots,)
+    if not fits or not mask.any():
+        raise ValueError(
+            f'reset option "reset_mask" must be a numpy bool array of shape ({slots},) with a True in it, '
+            f"got {mask!r}"
+        )
+    return [int(i) for i in np.flatnonzero(mask)]

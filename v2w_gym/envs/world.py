@@ -1,0 +1,229 @@
+"""A world is a folder: the world model, the success detector, the starts, and what is known of reality.
+
+::
+
+    world.json      WorldConfig: sizes, time, actions, instructions, sampler, detector, hashes of all files
+    codec/ unet/ scheduler/     the world model
+    detector/       the success detector
+    starts/         start contexts
+    reality.json    optional: measured success per policy, with the command that made it
+    README.md       the card
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from v2w_gym import config as configuration
+from v2w_gym.data.starts import StartContexts
+from v2w_gym.envs.integrity import WORLD_FILE, verify, write_hashes
+from v2w_gym.registration import GENERIC_ID, SHIPPED_WORLDS, world_folder
+from v2w_gym.rewards.base import SuccessDetector
+from v2w_gym.world_model.base import WorldModel
+
+__all__ = ["ActionSpec", "DetectorSpec", "World", "WorldConfig", "write_hashes"]
+
+_NOT_MODEL = ("detector", "starts", "reality.json")
+_models: dict[
+    tuple[str, str, str, str], WorldModel
+] = {}  # weights are shared by all environments of the process
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """What the components of a normalised action mean; one entry each per component.
+
+    Attributes:
+        names: e.g. ``("dx", "dy", "dz", "gripper")``.
+        low: what -1 stands for, in ``unit``.
+        high: what +1 stands for, in ``unit``.
+        unit: e.g. ``"metres per step"``, or ``"1"`` where the robot takes -1..1 itself.
+    """
+
+    names: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    unit: str
+
+    def __post_init__(self) -> None:
+        if not len(self.names) == len(self.low) == len(self.high) > 0:
+            raise ValueError(
+                "action needs as many lows and highs as names (at least one), "
+                f"got {len(self.names)} names, {len(self.low)} lows, {len(self.high)} highs"
+            )
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """Which success detector judges frames.
+
+    Attributes:
+        kind: ``"classifier"`` is ``v2w_gym.rewards.classifier.FrameClassifier``.
+        threshold: probability from which a frame counts as success; None takes the detector's own.
+        rule: how the frames of an episode make its verdict in an evaluation, e.g. ``"any"``.
+    """
+
+    kind: Literal["classifier"]
+    threshold: float | None = None
+    rule: str = "any"
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """The values of ``world.json``.
+
+    Attributes:
+        name: short name of the world.
+        version: raised whenever results could change.
+        frame_size: ``(h, w)`` in pixels.
+        fps: frames per second of real time.
+        horizon: steps after which an episode is truncated.
+        window: how many past frames the world model sees.
+        action: meaning of the action components.
+        instructions: texts of the tasks; the first is the default.
+        sampler: sampler preset, handed to the world model as it is.
+        detector: the success detector.
+        hashes: relative file name to sha256.
+    """
+
+    name: str
+    version: int
+    frame_size: tuple[int, int]
+    fps: float
+    horizon: int
+    window: int
+    action: ActionSpec
+    instructions: tuple[str, ...]
+    detector: DetectorSpec
+    sampler: Mapping[str, Any] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.frame_size) != 2 or min(self.frame_size) < 1:
+            raise ValueError(f"frame_size must be [h, w] in pixels, got {list(self.frame_size)}")
+        if min(self.horizon, self.window) < 1 or self.fps <= 0:
+            raise ValueError(
+                f"horizon, window and fps must be positive, got {self.horizon}, {self.window}, {self.fps}"
+            )
+        if not self.instructions:
+            raise ValueError("instructions must name at least one task, got none")
+
+
+@dataclass(frozen=True)
+class World:
+    """An opened world. Opening reads ``world.json`` only; every other file is checked when it is loaded.
+
+    Attributes:
+        folder: where it lies.
+        config: its ``world.json``.
+    """
+
+    folder: Path
+    config: WorldConfig
+
+    @classmethod
+    def open(cls, world: str | Path) -> World:
+        """Open a registered id, a folder, or a hub id ``owner/name``.
+
+        Raises:
+            FileNotFoundError: there is no such world, or the folder has no ``world.json``.
+            ValueError: ``world.json`` is damaged or has an unknown key.
+        """
+        folder = _find(world)
+        if not (folder / WORLD_FILE).is_file():
+            raise FileNotFoundError(
+                f"{folder} is not a world: it has no {WORLD_FILE}; a world folder holds {WORLD_FILE}, "
+                "codec/, unet/, scheduler/, detector/ and starts/"
+            )
+        try:
+            values = json.loads((folder / WORLD_FILE).read_text())
+        except ValueError as error:
+            raise ValueError(f"{folder / WORLD_FILE} is damaged ({error}); fetch the world again") from error
+        return cls(folder, configuration.from_dict(WorldConfig, values, where=str(folder / WORLD_FILE)))
+
+    def model(self, device: str = "cpu", **sampler: Any) -> WorldModel:
+        """The world model; one object per device and sampler, so that a process loads weights once.
+
+        Args:
+            device: where it runs, e.g. ``"cuda"``.
+            **sampler: replace values of the world's sampler preset.
+
+        Raises:
+            FileNotFoundError: a weights file is missing.
+            ValueError: a weights file is damaged or foreign, or a sampler value is unknown.
+        """
+        from v2w_gym.world_model.vid2world import Vid2World
+
+        preset = {**self.config.sampler, **sampler}
+        version = configuration.config_hash(self.config)
+        key = (str(self.folder.resolve()), version, device, json.dumps(preset, sort_keys=True))
+        if key not in _models:
+            parts = {name.split("/")[0] for name in self.config.hashes} | {"codec", "unet", "scheduler"}
+            verify(self.folder, self.config.hashes, tuple(parts.difference(_NOT_MODEL)))
+            _models[key] = Vid2World.from_pretrained(self.folder, device=device, sampler=preset)
+        return _models[key]
+
+    def detector(self) -> SuccessDetector:
+        """The success detector, with the world's threshold."""
+        from v2w_gym.rewards.classifier import FrameClassifier
+
+        verify(self.folder, self.config.hashes, ("detector",))
+        detector = FrameClassifier.from_pretrained(self.folder / "detector")
+        threshold, own = self.config.detector.threshold, detector.config
+        if threshold in (None, own.threshold):
+            return detector
+        return detector.calibrated(own.temperature, own.shift, threshold)
+
+    def starts(self) -> StartContexts:
+        """The start contexts."""
+        verify(self.folder, self.config.hashes, ("starts",))
+        return StartContexts.load(self.folder / "starts")
+
+    def reality(self) -> dict[str, Any] | None:
+        """What ``reality.json`` says, or None where reality was never measured."""
+        path = self.folder / "reality.json"
+        verify(self.folder, self.config.hashes, (path.name,))
+        return dict(json.loads(path.read_text())) if path.is_file() else None
+
+
+def _find(world: str | Path) -> Path:
+    """The folder that ``world`` means, fetched from the hub if need be."""
+    name = str(world)
+    if (shipped := world_folder(name)) is not None:
+        if not shipped.is_dir():
+            raise FileNotFoundError(
+                f"the files of {name} are not in this installation ({shipped}); "
+                "install v2w_gym again: pip install --force-reinstall --no-deps v2w_gym"
+            )
+        return shipped
+    folder = Path(world).expanduser()
+    if folder.is_dir():
+        return folder
+    if isinstance(world, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        return _fetch(name)
+    near = difflib.get_close_matches(name.removeprefix("v2w_gym:"), SHIPPED_WORLDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"shipped worlds: {', '.join(SHIPPED_WORLDS)}"
+    raise FileNotFoundError(
+        f"no world {name!r}: it is neither a registered id, nor a folder, nor a hub id (owner/name); {hint}"
+    )
+
+
+def _fetch(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        patterns = ["*.json", "*.safetensors", "*.npz", "*.md"]
+        return Path(snapshot_download(repository, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"no world {repository!r}: there is no such folder, and the hub did not give it ({error}); check "
+            f"the spelling, the network and your rights, or pass a folder: "
+            f'gym.make("v2w_gym:{GENERIC_ID}", world="path/to/world")'
+        ) from error
