@@ -1,4 +1,9 @@
-"""One resumable training loop for every stage: AdamW, warm-up and cosine, moving average, loss curve, samples."""
+"""One resumable training loop for every stage: AdamW, warm-up and cosine, moving average, loss curve, samples.
+
+Batch and noise of a step are a function of (seed, step, rank), so a resumed run is the run that was never stopped.
+Under ``torchrun --nproc-per-node N`` every process draws its own batch and the gradients are averaged; on a CPU, N
+processes of one thread each lose less to other programs than one process of N threads.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 from tqdm import tqdm
 
 Losses = dict[str, torch.Tensor]
@@ -25,7 +30,7 @@ class LoopConfig:
 
     Attributes:
         steps: optimiser steps in all.
-        batch_size: items per step; what an item is, the stage says.
+        batch_size: items per step and process; what an item is, the stage says.
         learning_rate: peak value; reached after ``warmup`` steps, then a cosine down to a twentieth.
         warmup: steps.
         weight_decay: of AdamW.
@@ -57,7 +62,7 @@ class LoopConfig:
 class Loop:
     """Optimise ``module`` and keep everything needed to go on after a kill in ``out``.
 
-    ``out`` holds ``checkpoint.pt`` (weights, average, optimiser, generators, step), ``losses.jsonl``, ``losses.png``
+    ``out`` holds ``checkpoint.pt`` (weights, average, optimiser, step), ``losses.jsonl``, ``losses.png``
     and whatever ``sample`` writes.
     """
 
@@ -76,9 +81,13 @@ class Loop:
         )
         self.average = [p.detach().clone() for p in self.parameters]
         self.step = 0
-        self.rng = np.random.default_rng(config.seed)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.ranks, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+        if self.ranks > 1 and not distributed.is_initialized():
+            distributed.init_process_group("gloo")
         self._resume()
+        if self.ranks > 1:
+            for parameter in self.parameters:
+                distributed.broadcast(parameter.data, src=0)
 
     def fit(
         self,
@@ -94,9 +103,17 @@ class Loop:
             sample: writes something to look at; called with the averaged weights in place.
         """
         started, recent = time.monotonic(), []
-        bar = tqdm(total=self.config.steps, initial=self.step, desc=self.out.name, mininterval=5.0)
+        bar = tqdm(
+            total=self.config.steps,
+            initial=self.step,
+            desc=self.out.name,
+            mininterval=5.0,
+            disable=self.rank > 0,
+        )
         while self.step < self.config.steps:
-            recent.append(self._optimise(loss(batch(self.rng, self.config.batch_size), self.generator)))
+            rng = np.random.default_rng((self.config.seed, self.step, self.rank))
+            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            recent.append(self._optimise(loss(batch(rng, self.config.batch_size), generator)))
             bar.update()
             if self.step % 50 == 0:
                 means = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
@@ -105,10 +122,9 @@ class Loop:
                 recent = []
             if self.step % self.config.checkpoint_every == 0:
                 self.save()
-            if sample and self.step % self.config.sample_every == 0:
+            if sample and self.rank == 0 and self.step % self.config.sample_every == 0:
                 self.with_average(lambda: sample(self.out, self.step))
-            limit = self.config.max_minutes
-            if limit and time.monotonic() - started > 60 * limit:
+            if self._out_of_time(started):
                 break
         bar.close()
         self.save()
@@ -126,15 +142,20 @@ class Loop:
             self._assign(current)
             self.module.train()
 
+    def finish(self, network: Any, name: str = "unet") -> None:
+        """Write the averaged weights of ``network`` to ``out/name`` in the diffusers layout."""
+        if self.rank == 0:
+            self.with_average(lambda: network.save_pretrained(self.out / name))
+
     def save(self) -> None:
         """Write the checkpoint; a kill while writing leaves the one before."""
+        if self.rank > 0:
+            return
         state = {
             "step": self.step,
             "module": self.module.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
-            "rng": json.dumps(self.rng.bit_generator.state),
-            "generator": self.generator.get_state(),
         }
         partial = self.out / "checkpoint.partial"
         torch.save(state, partial)
@@ -148,8 +169,6 @@ class Loop:
         self.module.load_state_dict(state["module"])
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.bit_generator.state = json.loads(state["rng"])
-        self.generator.set_state(state["generator"])
         self.step = state["step"]
 
     def _optimise(self, losses: Losses) -> dict[str, float]:
@@ -160,6 +179,7 @@ class Loop:
             group["lr"] = config.learning_rate * ramp * (0.05 + 0.95 * cosine)
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
+        self._average_gradients()
         norm = nn.utils.clip_grad_norm_(self.parameters, config.grad_clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient is not finite at step {self.step}; losses: {losses}")
@@ -169,12 +189,31 @@ class Loop:
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         return {k: float(v.detach()) for k, v in losses.items()}
 
+    def _average_gradients(self) -> None:
+        if self.ranks == 1:
+            return
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        flat = nn.utils.parameters_to_vector(gradients)
+        distributed.all_reduce(flat)
+        nn.utils.vector_to_parameters(flat / self.ranks, gradients)
+
+    def _out_of_time(self, started: float) -> bool:
+        """Whether the time limit is over, by the clock of the first process, so that all stop at one step."""
+        if not self.config.max_minutes:
+            return False
+        over = torch.tensor(time.monotonic() - started > 60 * self.config.max_minutes)
+        if self.ranks > 1:
+            distributed.broadcast(over, src=0)
+        return bool(over)
+
     def _assign(self, values: list[torch.Tensor]) -> None:
         with torch.no_grad():
             for parameter, value in zip(self.parameters, values, strict=True):
                 parameter.copy_(value)
 
     def _log(self, line: dict[str, float]) -> None:
+        if self.rank > 0:
+            return
         with (self.out / "losses.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -185,7 +224,7 @@ class Loop:
         import matplotlib.pyplot as plt
 
         path = self.out / "losses.jsonl"
-        if not path.exists():
+        if self.rank > 0 or not path.exists():
             return
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         figure, axes = plt.subplots(figsize=(7, 4))

@@ -79,4 +79,4 @@ class FrameCodec(nn.Module):
     @classmethod
     def from_pretrained(cls, path: str | Path) -> FrameCodec:
         """Read what ``save_pretrained`` wrote."""
-        return cls(AutoencoderKL.from_pretrained(path).float()).eval()
+        return cls(AutoencoderKL.from_pretrained(path, low_cpu_mem_usage=False).float()).eval()

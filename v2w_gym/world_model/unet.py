@@ -96,7 +96,7 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self,
         latent_channels: int = 8,
         action_dim: int = 4,
-        block_out_channels: Sequence[int] = (80, 160),
+        block_out_channels: Sequence[int] = (64, 160),
         attention_levels: Sequence[bool] = (False, True),
         layers_per_block: int = 1,
         temporal_conv_layers: int = 2,

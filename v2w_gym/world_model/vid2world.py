@@ -159,11 +159,13 @@ class Vid2World:
         world = json.loads((folder / "world.json").read_text())
         model = cls(
             FrameCodec.from_pretrained(folder / "codec"),
-            VideoUNet.from_pretrained(folder / "unet").float(),
+            VideoUNet.from_pretrained(folder / "unet", low_cpu_mem_usage=False).float(),
             tuple(world["frame_size"]),
             load(ScheduleConfig, folder / "scheduler" / "scheduler_config.json"),
             from_dict(SamplerConfig, {**world.get("sampler", {}), **(sampler or {})}, "sampler"),
         )
+        for parameter in (*model.codec.parameters(), *model.unet.parameters()):
+            parameter.data = parameter.data.clone()  # off the mapped file: alignment decides which kernel runs
         return model.to(device)
 
     def to(self, device: str | torch.device) -> Vid2World:

@@ -1,0 +1,165 @@
+"""The maths against hand-computed values, library values and the properties that it must have."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from v2w_gym.world_model import causalize
+from v2w_gym.world_model.diffusion import Diffusion, ScheduleConfig, alphas_cumprod, guide, trailing_timesteps
+from v2w_gym.world_model.noise import noise
+
+PARITY = Path(os.environ.get("V2W_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
+needs_parity = pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference fixtures in {PARITY}")
+
+
+def test_schedule_has_zero_terminal_signal_and_equals_diffusers() -> None:
+    from diffusers import DDIMScheduler
+
+    config = ScheduleConfig()
+    ours = alphas_cumprod(config)
+    theirs = DDIMScheduler(
+        beta_start=config.beta_start,
+        beta_end=config.beta_end,
+        beta_schedule="scaled_linear",
+        rescale_betas_zero_snr=True,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+    )
+    assert ours[-1] == 0
+    torch.testing.assert_close(ours.float(), theirs.alphas_cumprod, rtol=1e-3, atol=1e-5)
+    theirs.set_timesteps(10)
+    assert trailing_timesteps(10) == theirs.timesteps.tolist()
+
+
+@needs_parity
+def test_schedule_equals_the_public_code() -> None:
+    reference = json.loads((PARITY / "schedule.json").read_text())
+    ours = alphas_cumprod(ScheduleConfig())
+    for level, value in reference["alphas_cumprod"].items():
+        assert ours[int(level)].item() == pytest.approx(value, abs=1e-6)
+    for steps, levels in reference["ddim_timesteps_uniform_trailing_ascending"].items():
+        assert trailing_timesteps(int(steps)) == levels[::-1]
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(1, [999]), (2, [999, 499]), (4, [999, 749, 499, 249])])
+def test_trailing_levels_by_hand(steps: int, expected: list[int]) -> None:
+    assert trailing_timesteps(steps) == expected
+
+
+def test_conversions_invert_each_other_at_every_level() -> None:
+    diffusion = Diffusion()
+    level = torch.arange(1000)[None]
+    x, e = torch.randn(2, 1, 1000, 3, 2, 2, dtype=torch.float32).unbind(0)
+    at = diffusion.at(level)
+    z, v = at.noisy(x, e), at.velocity(x, e)
+    torch.testing.assert_close(at.clean(z, v), x, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(at.residual(z, v), e, rtol=1e-4, atol=1e-4)
+    assert torch.equal(z[:, -1], e[:, -1])
+    torch.testing.assert_close(v[:, -1], -x[:, -1])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 16, 30])
+def test_ddim_with_a_perfect_network_arrives_at_the_clean_latent(steps: int) -> None:
+    diffusion = Diffusion()
+    x, z = torch.randn(2, 4, 2, 3, 2, 2).unbind(0)
+    levels = trailing_timesteps(steps)
+    for now, then in zip(levels, [*levels[1:], -1], strict=True):
+        level = torch.full((4, 2), now)
+        at = diffusion.at(level)
+        e = (z - at.signal * x) / at.noise
+        z = diffusion.ddim(z, at.velocity(x, e), level, torch.full_like(level, then))
+    torch.testing.assert_close(z, x, rtol=1e-3, atol=1e-3)
+
+
+def test_every_frame_has_its_own_level() -> None:
+    diffusion = Diffusion()
+    z, v = torch.randn(2, 1, 2, 3, 2, 2).unbind(0)
+    both = diffusion.ddim(z, v, torch.tensor([[999, 499]]), torch.tensor([[499, -1]]))
+    first = diffusion.ddim(z[:, :1], v[:, :1], torch.tensor([[999]]), torch.tensor([[499]]))
+    last = diffusion.ddim(z[:, 1:], v[:, 1:], torch.tensor([[499]]), torch.tensor([[-1]]))
+    assert torch.equal(both, torch.cat([first, last], dim=1))
+
+
+def test_guidance_of_one_is_conditional_and_of_zero_unconditional() -> None:
+    c, u = torch.randn(2, 5).unbind(0)
+    torch.testing.assert_close(guide(c, u, 1.0), c)
+    torch.testing.assert_close(guide(c, u, 0.0), u)
+
+
+def test_noise_is_a_function_of_seed_frame_and_stream() -> None:
+    drawn = noise([1, 2, 1], [0, 0, 1], "frame", (4,))
+    assert torch.equal(drawn[0], noise([1], [0], "frame", (4,))[0])
+    others = [drawn[1], drawn[2], noise([1], [0], "history", (4,))[0], noise([1], [0], "frame", (4,), step=1)[0]]
+    for other in others:
+        assert not torch.equal(drawn[0], other)
+    many = noise(range(4000), [7] * 4000, "frame", (4,))
+    assert many.mean().abs() < 0.03
+    assert (many.std() - 1).abs() < 0.03
+    assert torch.corrcoef(many.T).fill_diagonal_(0).abs().max() < 0.06
+
+
+def kernel() -> torch.Tensor:
+    return torch.randn(4, 3, 3, 1, 1, dtype=torch.float64)
+
+
+def test_weight_transfer_by_hand() -> None:
+    base = kernel()
+    before, now, after = base.unbind(2)
+    zero = torch.zeros_like(now)
+    assert torch.equal(causalize.shift(base), base)
+    assert torch.equal(causalize.masked(base), torch.stack([zero, before, now], 2))
+    expected = torch.stack([zero, before - after, now + 2 * after], 2)
+    torch.testing.assert_close(causalize.extrapolative(base), expected)
+
+
+@pytest.mark.parametrize(("future", "past"), [(1, 2), (1, 3), (2, 2), (2, 4), (3, 5)])
+def test_extrapolative_transfer_is_exact_on_straight_lines(future: int, past: int) -> None:
+    """On features that move along a line the causal kernel sees what the non-causal one saw."""
+    base = torch.randn(2, 3, 2 * future + 1, dtype=torch.float64)
+    reach = max(2 * future, past - 1)
+    causal = causalize.extrapolative(base, past=past, reach=reach)
+    offset, slope = torch.randn(2, 3, dtype=torch.float64)
+    line = lambda t: offset[:, None] + slope[:, None] * t  # noqa: E731
+    whole = torch.einsum("oik,ik->o", base, line(torch.arange(-future, future + 1)))
+    seen = torch.einsum("oik,ik->o", causal, line(torch.arange(-reach, 1)))
+    torch.testing.assert_close(seen, whole)
+
+
+def test_one_past_frame_repeats_it() -> None:
+    torch.testing.assert_close(causalize.extrapolation_weights(2, 1), torch.ones(2, 1, dtype=torch.float64))
+
+
+def test_extrapolation_is_the_least_squares_line() -> None:
+    import numpy as np
+
+    values = np.random.default_rng(0).normal(size=5)
+    line = np.polyfit(-np.arange(5), values, 1)
+    gamma = causalize.extrapolation_weights(3, 5).numpy()
+    np.testing.assert_allclose(gamma @ values, np.polyval(line, [1, 2, 3]))
+
+
+@needs_parity
+@pytest.mark.parametrize("mode", ["shift", "masked", "extrapolative"])
+def test_weight_transfer_equals_the_public_code(mode: str) -> None:
+    stored = load_file(PARITY / "weight_transfer.safetensors")
+    names = json.loads((PARITY / "weight_transfer_keys.json").read_text())["renamed"]
+    checked = 0
+    for key, value in stored.items():
+        base = key.removeprefix("base/")
+        target = f"{mode}/{names.get(base, '')}"
+        if key.startswith("base/") and value.ndim == 5 and target in stored:
+            ours = causalize.causalize({"w": value}, mode)["w"]  # type: ignore[arg-type]
+            torch.testing.assert_close(ours, stored[target], rtol=1e-6, atol=1e-6)
+            checked += 1
+    assert checked >= 3
+
+
+def test_unknown_transfer_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown weight transfer"):
+        causalize.causalize({}, "magic")  # type: ignore[arg-type]
