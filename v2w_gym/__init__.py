@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from v2w_gym.world_model.base import WorldModel
     from v2w_gym.world_model.vid2world import Vid2World
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "Context": "v2w_gym.data.starts",
     "Policy": "v2w_gym.policies.base",
@@ -54,18 +56,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name, or read the installed version, on first use."""
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("v2w_gym")
+    """Load a public name on first use."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'v2w_gym' has no attribute {name!r}; public names: {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__, "__version__"])
+    return sorted({*globals(), *__all__})
 
 
 registration.register_all()
