@@ -12,7 +12,8 @@ from v2w_gym.data.episode import FrameArray
 from v2w_gym.envs.settings import Settings
 from v2w_gym.envs.world import WorldConfig
 
-Observation = dict[str, FrameArray] | FrameArray
+Observation = Any
+"""``{"pixels": image}`` or the bare image, as ``obs_type`` says; uint8 ``(h, w, 3)``, 0..255."""
 
 
 def observation_space(config: WorldConfig, settings: Settings) -> spaces.Space[Any]:
