@@ -220,12 +220,50 @@ def untrained(rng: np.random.Generator, base: Behaviour) -> Behaviour:
     return act
 
 
+def still(rng: np.random.Generator, base: Behaviour) -> Behaviour:
+    """Does nothing. This and the next four never close a drawer: probes for a world model's optimism."""
+    del rng, base
+    return lambda t, state: np.zeros(4)
+
+
+def half_speed(rng: np.random.Generator, base: Behaviour) -> Behaviour:
+    """The expert at half speed, which does not arrive in time."""
+    del rng
+    return lambda t, state: 0.5 * base(t, state)
+
+
+def sideways(rng: np.random.Generator, base: Behaviour) -> Behaviour:
+    """The expert until it stands before the drawer, then straight to one side."""
+    side = rng.choice([-1.0, 1.0])
+    return lambda t, state: base(t, state) if t < 9 else np.array([side, 0.0, 0.0, 1.0])
+
+
+def above(rng: np.random.Generator, base: Behaviour) -> Behaviour:
+    """Reaches over the drawer and pushes the air above it, to and fro."""
+    del base
+    height, turn = rng.uniform(0.30, 0.36), int(rng.integers(14, 22))
+
+    def act(t: int, state: Vector) -> Vector:
+        ahead = 0.0 if state[2] < height - 0.04 else (1.0 if t < turn else -1.0)
+        return np.array([10 * (state[4] - state[0]), ahead, 20 * (height - state[2]), 1.0])
+
+    return act
+
+
+def retreating(rng: np.random.Generator, base: Behaviour) -> Behaviour:
+    """Backs away from the drawer."""
+    del base
+    lift = rng.uniform(-0.3, 0.5)
+    return lambda t, state: np.array([0.0, -1.0, lift, 1.0])
+
+
 def plain(rng: np.random.Generator, base: Behaviour) -> Behaviour:
     """The expert as it is."""
     del rng
     return base
 
 
+# how to make each kind, and how often to draw it
 KINDS: dict[str, tuple[Maker, float]] = {
     "expert": (plain, 3),
     "noisy": (noisy, 5),
@@ -242,7 +280,13 @@ KINDS: dict[str, tuple[Maker, float]] = {
     "walk": (walk, 9),
     "axis": (axis, 3),
     "untrained": (untrained, 9),
+    "still": (still, 0),
+    "half-speed": (half_speed, 0),
+    "sideways": (sideways, 0),
+    "above": (above, 0),
+    "retreating": (retreating, 0),
 }
+PROBES = ("still", "half-speed", "sideways", "above", "retreating")
 
 
 def draw(rng: np.random.Generator, base: Behaviour) -> tuple[str, Behaviour]:

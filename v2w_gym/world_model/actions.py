@@ -1,33 +1,9 @@
-"""Actions: what their numbers mean, and how a network reads them."""
+"""How a network reads actions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
-
-
-@dataclass(frozen=True)
-class ActionSpec:
-    """Names, range and unit of an action's components.
-
-    Attributes:
-        names: one per component.
-        low: smallest value of every component.
-        high: largest value of every component.
-        unit: what 1.0 means.
-    """
-
-    names: tuple[str, ...]
-    low: float = -1.0
-    high: float = 1.0
-    unit: str = ""
-
-    @property
-    def dim(self) -> int:
-        """Number of components."""
-        return len(self.names)
 
 
 class ActionEncoder(nn.Module):

@@ -1,0 +1,77 @@
+"""Put trained parts together as a world folder: ``v2w assemble``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from v2w_gym.config import to_dict
+from v2w_gym.envs.world import ActionSpec, DetectorSpec, write_hashes
+from v2w_gym.world_model.codec import FrameCodec
+from v2w_gym.world_model.sampler import SamplerConfig
+from v2w_gym.world_model.unet import VideoUNet
+from v2w_gym.world_model.vid2world import Vid2World
+
+
+@dataclass(frozen=True)
+class AssembleConfig:
+    """Parts of a world, and what its ``world.json`` says.
+
+    Attributes:
+        codec: folder of the trained codec.
+        unet: folder of the fine-tuned network.
+        name: short name of the world.
+        version: raise it whenever results could change.
+        frame_size: ``[h, w]`` in pixels.
+        fps: frames per second of real time.
+        horizon: steps of an episode.
+        action: meaning of the action components.
+        instructions: texts of the tasks.
+        detector: kind, threshold and rule of the success detector.
+        sampler: how frames are sampled.
+        detector_weights: folder of the trained detector; None leaves the one that is there.
+        starts: folder of start contexts; None likewise.
+        reality: table of measured success; None likewise.
+    """
+
+    codec: str
+    unet: str
+    name: str
+    version: int
+    frame_size: tuple[int, int]
+    fps: float
+    horizon: int
+    action: ActionSpec
+    instructions: tuple[str, ...]
+    detector: DetectorSpec
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    detector_weights: str | None = None
+    starts: str | None = None
+    reality: str | None = None
+
+
+def assemble(config: AssembleConfig, out: str | Path) -> None:
+    """Write the world folder ``out``; weights are stored in half precision and computed with in single."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    values: dict[str, Any] = to_dict(config)
+    parts = {key: values.pop(key) for key in ("codec", "unet", "detector_weights", "starts", "reality")}
+    model = Vid2World(
+        FrameCodec.from_pretrained(config.codec),
+        VideoUNet.from_pretrained(config.unet, low_cpu_mem_usage=False),
+        config.frame_size,
+        sampler=config.sampler,
+    )
+    (out / "world.json").write_text(json.dumps(values, indent=2) + "\n")
+    model.codec.vae.half()
+    model.unet.half()
+    model.save_pretrained(out)
+    for name, target in (("detector_weights", "detector"), ("starts", "starts")):
+        if parts[name] is not None:
+            shutil.copytree(parts[name], out / target, dirs_exist_ok=True)
+    if parts["reality"] is not None:
+        shutil.copy(parts["reality"], out / "reality.json")
+    write_hashes(out)

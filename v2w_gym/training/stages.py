@@ -1,0 +1,57 @@
+"""The training stages by name: ``v2w train STAGE --config FILE --out DIR [key=value ...]``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from v2w_gym.config import from_dict
+
+STAGES = {
+    "codec": ("v2w_gym.training.codec", "CodecConfig", "train"),
+    "pretrain": ("v2w_gym.training.world_model", "VideoConfig", "pretrain"),
+    "finetune": ("v2w_gym.training.world_model", "VideoConfig", "finetune"),
+    "detector": ("v2w_gym.training.detector", "DetectorConfig", "train"),
+    "policies": ("v2w_gym.training.policies", "PoliciesConfig", "train"),
+}
+
+
+def run(stage: str, config: str | Path, out: str | Path, overrides: Sequence[str] = ()) -> bool:
+    """Run a stage, or go on with it if ``out`` holds a checkpoint.
+
+    Args:
+        stage: one of ``STAGES``.
+        config: YAML file.
+        out: folder of checkpoints, curves, samples and the result.
+        overrides: ``key=value`` with dots for nested keys, e.g. ``loop.steps=100``; values are YAML.
+
+    Returns:
+        Whether the stage is finished.
+
+    Raises:
+        ValueError: unknown stage, key or value.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"unknown stage {stage!r}; known: {list(STAGES)}")
+    module_name, config_name, function = STAGES[stage]
+    module = importlib.import_module(module_name)
+    values: dict[str, Any] = yaml.safe_load(Path(config).read_text())
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ValueError(f"an override looks like loop.steps=100, got {override!r}")
+        _set(values, key.split("."), yaml.safe_load(text))
+    return bool(getattr(module, function)(from_dict(getattr(module, config_name), values, str(config)), Path(out)))
+
+
+def _set(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for key in path[:-1]:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, Mapping):
+            raise ValueError(f"{'.'.join(path)}: {key} is not a group of keys")
+        values = inner  # type: ignore[assignment]
+    values[path[-1]] = value
