@@ -10,15 +10,18 @@ import numpy.typing as npt
 
 
 class SuccessDetector(Protocol):
-    """Batched judge of frames. A detector that needs history keeps it per slot and drops it at ``reset``.
+    """Batched judge of frames. A detector that needs history keeps it per slot and drops it at ``reset``."""
 
-    Attributes:
-        threshold: probability from which a frame counts as success.
-        hash: names the weights; written into every ledger line.
-    """
 
-    threshold: float
-    hash: str
+    @property
+    def threshold(self) -> float:
+        """Probability from which a frame counts as success."""
+        ...
+
+    @property
+    def hash(self) -> str:
+        """Names the weights; written into every ledger line."""
+        ...
 
     def reset(self, instruction: Sequence[str], slots: Sequence[int]) -> None:
         """Begin new episodes in ``slots``; ``instruction[i]`` belongs to ``slots[i]``."""

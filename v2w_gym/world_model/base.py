@@ -34,14 +34,22 @@ class WorldModel(Protocol):
         action_dim: number of action components.
         window: how many past frames the temporal layers see.
         device: where states live.
-        hash: names the weights and the sampler; written into every ledger line.
+        hash: written into every ledger line.
     """
 
     frame_size: tuple[int, int]
     action_dim: int
     window: int
-    device: torch.device
-    hash: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where states live."""
+        ...
+
+    @property
+    def hash(self) -> str:
+        """Names the weights and the sampler."""
+        ...
 
     def init(self, frames: FramesLike, actions: Any, seeds: Sequence[int]) -> Any:
         """Encode context frames ``(b, f, h, w, 3)`` uint8 with actions ``(b, f-1, a)``; one noise seed per slot."""
