@@ -1,0 +1,59 @@
+"""A fence around somebody's policy: whatever goes wrong inside comes out as one kind of error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from v2w_gym.shapes import check_action
+
+
+class PolicyFailure(Exception):  # noqa: N818 - the policy failed, the ranking did not
+    """The policy raised, or returned something that is not a batch of actions."""
+
+
+class GuardedPolicy:
+    """Calls a policy, checks what it returns, and turns its errors into :class:`PolicyFailure`.
+
+    Args:
+        policy: an object with ``act``; ``reset`` and ``seed`` are called where it has them.
+
+    Raises:
+        TypeError: the object cannot act.
+    """
+
+    def __init__(self, policy: Any) -> None:
+        if isinstance(policy, type) or not callable(getattr(policy, "act", None)):
+            raise TypeError(
+                f"a policy needs a method act(observation) -> actions (b, a), got {policy!r}; "
+                "a shipped one comes from v2w_gym.policies.load(name)"
+            )
+        self._policy = policy
+
+    def begin(self, instruction: Sequence[str], seeds: Sequence[int]) -> None:
+        """Begin one episode per slot; ``seeds[i]`` is for the policy's own randomness in slot i."""
+        if hasattr(self._policy, "seed"):
+            _fenced("seed", lambda: self._policy.seed(list(seeds)))
+        if hasattr(self._policy, "reset"):
+            _fenced("reset", lambda: self._policy.reset(list(instruction), list(range(len(instruction)))))
+
+    def act(self, observation: Mapping[str, Any], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+        """Actions of ``shape`` ``(b, a)``, finite and in -1..1."""
+        own = {
+            key: np.array(value) for key, value in observation.items()
+        }  # it may scribble on what it is given
+        actions = _fenced("act", lambda: self._policy.act(own))
+        try:
+            return check_action(actions, shape)
+        except ValueError as error:
+            raise PolicyFailure(f"act returned junk: {error}") from error
+
+
+def _fenced(method: str, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception as error:
+        raise PolicyFailure(f"{method} raised {type(error).__name__}: {error}") from error

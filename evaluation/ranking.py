@@ -1,0 +1,143 @@
+"""Rank policies in imagination and hold the ranking against reality."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from v2w_gym.envs.world import World
+from v2w_gym.evaluation import report
+from v2w_gym.evaluation.films import Films
+from v2w_gym.evaluation.guard import GuardedPolicy
+from v2w_gym.evaluation.ledger import Ledger
+from v2w_gym.evaluation.protocol import Protocol
+from v2w_gym.evaluation.reality import real_outcomes
+from v2w_gym.evaluation.rollout import Rollout
+from v2w_gym.evaluation.rules import check_rule
+from v2w_gym.evaluation.summary import summarise
+
+BATCH_SIZE = 25
+
+
+def rank(
+    world: str | Path | World,
+    policies: Mapping[str, Any],
+    *,
+    episodes: int,
+    seed: int,
+    out: str | Path | None = None,
+    success_rule: str = "any",
+    batch_size: int = BATCH_SIZE,
+    device: str = "cpu",
+    progress: bool = True,
+    starts: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Run every policy from the same starts with the same noise; say which is best and how sure that is.
+
+    A policy that raises or returns junk stops alone: its ``"error"`` in the result says why, and the others
+    go on.
+
+    Args:
+        world: a registered id, a folder, a hub id, or an opened world.
+        policies: name to an object with ``act(observation) -> actions``: ``observation["pixels"]`` is uint8
+            ``(b, h, w, 3)``, 0..255, actions are ``(b, a)`` in -1..1. ``reset`` and ``seed`` are called where
+            it has them.
+        episodes: episodes per policy, each from a start of its own.
+        seed: a start and this seed fix the noise of an episode.
+        out: folder for ``ledger.jsonl`` (one line per episode), ``summary.json``, ``contact_sheet.png``,
+            ``episodes.mp4``, ``scatter.png`` and ``frames/``. A ranking that was stopped goes on from its
+            ledger: a policy is known by its name, so give a changed policy a new name or a new folder.
+        success_rule: ``any``, ``last`` or ``held_K``.
+        batch_size: most episodes imagined together; changes speed and memory, not results.
+        device: where the world model runs.
+        progress: show a progress bar.
+        starts: start ids to take the first ``episodes`` of; default: those of the world.
+
+    Returns:
+        ``{"pearson": {"value", "low", "high"}, "spearman": ..., "mmrv": ..., "policies": [{"name", "rank",
+        "episodes", "success", "low", "high", "real_success", ...}]}`` and the conditions: best policy first;
+        correlations are None where no reality is known, numbers are None where they are undefined.
+
+    Raises:
+        FileNotFoundError: no such world.
+        TypeError: an object that cannot act.
+        ValueError: an unknown rule or start, too many episodes, or a ledger that is damaged or of other
+            conditions.
+    """
+    began = time.monotonic()
+    guarded = _check_policies(policies)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    opened = world if isinstance(world, World) else World.open(world)
+    chosen = _choose_starts(opened, episodes, starts)
+    real = real_outcomes(opened.reality(), list(policies), chosen)
+    protocol = _protocol(opened, seed, check_rule(success_rule), device)
+    rollout = Rollout(opened, protocol, chosen, batch_size, device)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        rollout.ledger, rollout.films = Ledger(folder / "ledger.jsonl"), Films(folder / "frames")
+        protocol.check(rollout.ledger)
+    rollout.run(guarded, progress)
+    summary = summarise(
+        records=rollout.records,
+        policies=list(policies),
+        starts=chosen,
+        failures=rollout.failures,
+        real=real,
+        protocol=protocol,
+    )
+    summary["seconds"] = round(time.monotonic() - began, 1)
+    if folder is not None and rollout.films is not None:
+        _write(folder / "summary.json", summary)
+        report.draw(summary, rollout.films, chosen, folder, fps=opened.config.fps)
+    return summary
+
+
+def _check_policies(policies: Mapping[str, Any]) -> dict[str, GuardedPolicy]:
+    if not isinstance(policies, Mapping) or not policies:
+        raise ValueError(
+            f'policies must be a mapping from name to policy with at least one, such as {{"mine": policy}}, '
+            f"got {policies!r}"
+        )
+    return {str(name): GuardedPolicy(policy) for name, policy in policies.items()}
+
+
+def _choose_starts(world: World, episodes: int, starts: Sequence[str] | None) -> list[str]:
+    known = world.starts()
+    ids = list(known.ids if starts is None else starts)
+    for start in ids:
+        known.by_id(start)
+    if len(set(ids)) < len(ids):
+        raise ValueError("starts names a start twice; it would give the same episode twice")
+    if not 1 <= episodes <= len(ids):
+        raise ValueError(
+            f"episodes must lie in 1..{len(ids)}, one per start, got {episodes}; "
+            "another seed makes other episodes of the same starts"
+        )
+    return ids[:episodes]
+
+
+def _protocol(world: World, seed: int, success_rule: str, device: str) -> Protocol:
+    detector = world.detector()
+    return Protocol(
+        seed=seed,
+        success_rule=success_rule,
+        instruction=world.config.instructions[0],
+        world=world.config.name,
+        world_version=world.config.version,
+        horizon=world.config.horizon,
+        threshold=float(detector.threshold),
+        world_model_hash=world.model(device).hash,
+        detector_hash=detector.hash,
+    )
+
+
+def _write(path: Path, summary: Mapping[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    os.replace(partial, path)

@@ -1,0 +1,141 @@
+"""Imagined against real success: one point per policy, its intervals, and the diagonal of agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+Offset = tuple[float, float]
+
+_POINT, _GUIDE, _LETTERS = "#1f6feb", "#8c959f", "#24292f"
+_PADDING = 3  # pixels around a label
+_SIZE = 8.5  # letters, points
+_OFFSETS: list[Offset] = [  # where a label may stand around its policy, points
+    (float(radius * np.cos(angle)), float(radius * np.sin(angle)))
+    for radius in (12, 18, 26, 36, 48, 62, 78, 96)
+    for angle in np.deg2rad([30, -30, 150, -150, 0, 180, 60, -60, 120, -120, 90, -90, 15, -15, 165, -165])
+]
+
+
+def write_scatter(path: str | Path, entries: Sequence[Mapping[str, Any]], caption: str) -> None:
+    """Draw the policies of a summary that have an imagined and a real success rate.
+
+    Args:
+        path: the PNG file.
+        entries: entries of ``summary["policies"]``.
+        caption: below the title, e.g. the metrics.
+    """
+    figure = Figure(figsize=(7.2, 7.4), dpi=150)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.11, 0.09, 0.85, 0.80))
+    axes.plot([0, 1], [0, 1], color=_GUIDE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    for entry in entries:
+        x, y = entry["real_success"], entry["success"]
+        axes.errorbar(
+            x,
+            y,
+            xerr=[[x - entry["real_low"]], [entry["real_high"] - x]],
+            yerr=[[y - entry["low"]], [entry["high"] - y]],
+            color=_POINT,
+            ecolor="#1f6feb66",
+            elinewidth=1.2,
+            fmt="o",
+            markersize=6.5,
+            markeredgecolor="white",
+            zorder=3,
+        )
+    _style(figure, axes, caption)
+    place_labels(axes, entries)
+    figure.savefig(path)
+
+
+def _style(figure: Figure, axes: Axes, caption: str) -> None:
+    axes.set(xlim=(-0.06, 1.06), ylim=(-0.06, 1.06), aspect="equal")
+    axes.set_xlabel("real success rate", color=_LETTERS, fontsize=11)
+    axes.set_ylabel("imagined success rate", color=_LETTERS, fontsize=11)
+    ticks = np.linspace(0, 1, 6)
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
+    axes.grid(color="#eaeef2", linewidth=0.8, zorder=0)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors="#57606a", length=0)
+    for spine in axes.spines.values():
+        spine.set_color("#d0d7de")
+    figure.text(0.11, 0.96, "Imagined against real success", fontsize=14, weight="bold", color=_LETTERS)
+    figure.text(0.11, 0.945, caption, fontsize=9.5, color="#57606a", va="top", linespacing=1.5)
+
+
+def place_labels(axes: Axes, entries: Sequence[Mapping[str, Any]]) -> list[Bbox]:
+    """Give every point its name where there is room: off all points, error bars and other labels.
+
+    Args:
+        axes: with its limits set.
+        entries: entries of ``summary["policies"]``.
+
+    Returns:
+        The room that each name takes, in pixels.
+    """
+    anchors = axes.transData.transform([(e["real_success"], e["success"]) for e in entries])
+    taken = [Bbox.from_extents(x - 7, y - 7, x + 7, y + 7) for x, y in anchors]
+    diagonal = axes.transData.transform(np.repeat(np.linspace(0, 1, 100), 2).reshape(-1, 2))
+    lines = [Bbox.from_extents(x - 2, y - 2, x + 2, y + 2) for x, y in diagonal]
+    lines += [bar for entry in entries for bar in _bars(axes, entry)]
+    inside = axes.get_window_extent()
+    crowded = np.linalg.norm(anchors[:, None] - anchors[None], axis=-1).sum(axis=1)
+    for i in np.argsort(-crowded):  # points at the rim of the crowd first: they have somewhere to go
+        taken.append(_label(axes, entries[i], taken, lines, inside))
+    return taken[len(anchors) :]
+
+
+def _bars(axes: Axes, entry: Mapping[str, Any]) -> list[Bbox]:
+    x, y = entry["real_success"], entry["success"]
+    ends = [((entry["real_low"], y), (entry["real_high"], y)), ((x, entry["low"]), (x, entry["high"]))]
+    return [Bbox(axes.transData.transform(pair)).padded(1) for pair in ends]
+
+
+def _label(
+    axes: Axes, entry: Mapping[str, Any], taken: Sequence[Bbox], lines: Sequence[Bbox], inside: Bbox
+) -> Bbox:
+    """Write the name at the cheapest place around the point; return the room it takes, in pixels."""
+    anchor = axes.transData.transform((entry["real_success"], entry["success"]))
+    points = 72 / axes.figure.dpi
+    text = axes.text(0, 0, entry["name"], fontsize=_SIZE)
+    size = text.get_window_extent().size
+    text.remove()
+
+    def room(offset: Offset) -> Bbox:
+        x, y = anchor + np.array(offset) / points
+        left = x - size[0] * {"left": 0.0, "center": 0.5, "right": 1.0}[_side(offset)]
+        return Bbox.from_bounds(left, y - size[1] / 2, *size).padded(_PADDING)
+
+    def cost(offset: Offset) -> float:
+        box = room(offset)
+        outside = not all(inside.contains(*corner) for corner in (box.min, box.max))
+        overlaps = 100 * sum(map(box.overlaps, taken)) + 5 * sum(map(box.overlaps, lines))
+        return 1000 * outside + overlaps + 0.1 * float(np.hypot(*offset))
+
+    offset = min(_OFFSETS, key=cost)
+    axes.annotate(
+        entry["name"],
+        (entry["real_success"], entry["success"]),
+        xytext=offset,
+        textcoords="offset points",
+        fontsize=_SIZE,
+        color=_LETTERS,
+        ha=_side(offset),
+        va="center",
+        zorder=4,
+        arrowprops={"arrowstyle": "-", "color": _GUIDE, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4},
+    )
+    return room(offset)
+
+
+def _side(offset: Offset) -> Literal["left", "center", "right"]:
+    return "left" if offset[0] > 1 else "right" if offset[0] < -1 else "center"
