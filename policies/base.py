@@ -12,8 +12,8 @@ import numpy.typing as npt
 class Policy(Protocol):
     """Anything that acts on observations. An object with only ``act`` also works wherever a policy is taken.
 
-    A policy whose actions are random may offer ``seed(seeds: Sequence[int])``; it is then called before every batch
-    of episodes, one seed per slot, which makes a ranking repeatable and resumable.
+    A policy whose actions are random may offer ``seed(seeds: Sequence[int])``; it is then called before every
+    batch of episodes, one seed per slot, which makes a ranking repeatable and resumable.
     """
 
     def reset(self, instruction: Sequence[str], slots: Sequence[int]) -> None:
@@ -21,5 +21,8 @@ class Policy(Protocol):
         ...
 
     def act(self, observation: Mapping[str, Any]) -> npt.ArrayLike:
-        """Actions ``(b, a)`` in -1..1 for ``observation["pixels"]``, uint8 ``(b, h, w, 3)``; row i is slot i."""
+        """Actions ``(b, a)`` in -1..1 for ``observation["pixels"]``, uint8 ``(b, h, w, 3)``.
+
+        Row i is slot i.
+        """
         ...

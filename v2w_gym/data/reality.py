@@ -1,0 +1,247 @@
+"""Policies in reality: run them in Meta-World, table their true success, record what they do.
+
+A policy is any object with ``act(observation)`` and, if it likes, ``seed(seeds)`` and
+``reset(instruction, slots)``; all it ever gets to see is ``observation["pixels"]``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from v2w_gym.data.episode import ActionArray, Episode
+from v2w_gym.data.metaworld import HORIZON, MetaWorldTask
+from v2w_gym.data.starts import Context, StartContexts
+from v2w_gym.shapes import check_action
+
+TASK = "drawer-close-v3"
+INSTRUCTION = "close the drawer"
+_ACTION_DIM = 4
+_CHUNK = 20  # episodes per job of a worker
+
+
+class PixelPolicy(Protocol):
+    """The one thing that reality asks of a policy."""
+
+    def act(self, observation: Mapping[str, Any]) -> npt.ArrayLike:
+        """Actions ``(b, a)`` in -1..1 for ``observation["pixels"]``, uint8 ``(b, h, w, 3)``."""
+        ...
+
+
+Load = Callable[[str], PixelPolicy]
+Disturb = Callable[[ActionArray], ActionArray]
+
+
+@dataclass(frozen=True)
+class DisturbConfig:
+    """How the actions of a recorded policy are changed on their way to the robot, so that it gets lost.
+
+    Attributes:
+        chance: probability that an episode is disturbed at all.
+        lowest_gain: every action of the episode is multiplied by a number drawn from here to 1.
+        bias: standard deviation of what is added to every action of the episode.
+        noise: largest standard deviation of what is drawn anew at every action.
+    """
+
+    chance: float = 0.5
+    lowest_gain: float = 0.4
+    bias: float = 0.25
+    noise: float = 0.8
+
+
+def start_id(seed: int) -> str:
+    """The id of the start context of a seed, e.g. ``"seed-0007"``."""
+    return f"seed-{seed:04d}"
+
+
+@functools.lru_cache(maxsize=1)
+def process_task(task: str) -> MetaWorldTask:
+    """The simulation of this process: one renderer, made once."""
+    return MetaWorldTask(task)
+
+
+def make_starts(seeds: Sequence[int], task: str = TASK) -> StartContexts:
+    """One context frame per seed, without actions: the first frame after a settled reset."""
+    reality = process_task(task)
+    none = np.zeros((0, _ACTION_DIM), dtype=np.float32)
+    return StartContexts(Context(start_id(s), reality.reset(s)[None], none, s) for s in seeds)
+
+
+def run_episode(
+    policy: PixelPolicy,
+    reality: MetaWorldTask,
+    seed: int,
+    name: str = "policy",
+    disturb: Disturb | None = None,
+    settle: bool = True,
+) -> Episode:
+    """Let ``policy`` act for 32 actions from the start that ``seed`` places; it is seeded alike.
+
+    Args:
+        policy: sees pixels only, one slot.
+        reality: the simulation.
+        seed: places the scene.
+        name: what the episode calls its behaviour.
+        disturb: changes each action ``(a,)`` on its way to the robot; the episode holds what the robot did.
+        settle: see :meth:`MetaWorldTask.reset`.
+
+    Raises:
+        ValueError: an action of the wrong shape, not finite or out of range.
+    """
+    for method, arguments in (("seed", ([seed],)), ("reset", ([INSTRUCTION], [0]))):
+        if hasattr(policy, method):
+            getattr(policy, method)(*arguments)
+    frames, actions, success = [reality.reset(seed, settle)], [], [False]
+    for _ in range(HORIZON):
+        action = check_action(policy.act({"pixels": frames[-1][None].copy()}), (1, _ACTION_DIM))[0]
+        action = disturb(action) if disturb else action
+        frame, flag = reality.step(action)
+        frames.append(frame)
+        actions.append(action)
+        success.append(flag)
+    return Episode(np.stack(frames), np.stack(actions), np.array(success), reality.task, name, seed)
+
+
+def run_policy(policy: PixelPolicy, seeds: Iterable[int], task: str = TASK) -> dict[str, bool]:
+    """Run ``policy`` from every seed; the outcome of a start id says if the flag was up after any action."""
+    reality = process_task(task)
+    return {start_id(seed): run_episode(policy, reality, seed).succeeded for seed in seeds}
+
+
+def _run_job(job: tuple[Load, str, list[int]]) -> dict[str, bool]:
+    load, name, seeds = job
+    return run_policy(load(name), seeds)
+
+
+def measure(
+    names: Sequence[str], load: Load, out: str | Path, *, command: str, episodes: int = 100, workers: int = 2
+) -> dict[str, Any]:
+    """Run policies on the start seeds and write the reality table to ``out``, after each policy.
+
+    Policies that ``out`` already lists and that are not in ``names`` stay as they are.
+
+    Args:
+        names: what ``load`` is called with, and the keys of the table.
+        load: makes a policy from its name; a module-level function, since worker processes call it.
+        out: a JSON file, e.g. ``reality.json`` of a world folder.
+        command: the line that makes the table again; written into it.
+        episodes: start seeds 0..episodes-1.
+        workers: processes.
+    """
+    out = Path(out)
+    known = json.loads(out.read_text())["policies"] if out.exists() else {}
+    table: dict[str, Any] = {
+        "command": command,
+        "metaworld": importlib.metadata.version("metaworld"),
+        "task": TASK,
+        "episodes": episodes,
+        "rule": "any",
+        "policies": known,
+    }
+    chunks = [list(range(i, min(i + _CHUNK, episodes))) for i in range(0, episodes, _CHUNK)]
+    with _pool(workers) as pool:
+        results = pool.imap(_run_job, [(load, name, seeds) for name in names for seeds in chunks])
+        for name in (bar := tqdm(names, desc="reality", unit="policy")):
+            outcomes: dict[str, bool] = {}
+            for _ in chunks:
+                outcomes |= next(results)
+            rate = sum(outcomes.values()) / episodes
+            known[name] = {"success": rate, "episodes": episodes, "outcomes": outcomes}
+            bar.write(f"{name:24s} {rate:.2f}")
+            partial = out.with_suffix(".partial")
+            partial.write_text(json.dumps(table, indent=1) + "\n")
+            os.replace(partial, out)
+    return table
+
+
+def record_policy(
+    policy: PixelPolicy,
+    name: str,
+    out: str | Path,
+    seeds: Iterable[int],
+    disturb: DisturbConfig | None = None,
+    task: str = TASK,
+) -> None:
+    """Write an episode of ``policy`` per seed into the folder ``out``; seeds that it holds are skipped.
+
+    Args:
+        policy: who acts.
+        name: the episodes' behaviour is ``policy:<name>``.
+        out: folder; the files are named as those of ``v2w record``.
+        seeds: place the scenes and draw the disturbances.
+        disturb: how far actions are changed on their way; None leaves them alone.
+        task: Meta-World task name.
+    """
+    Path(out).mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        path = Path(out) / f"{task}-{seed:07d}.npz"
+        if path.exists():
+            continue
+        rng = np.random.default_rng((seed, 11))
+        changed = _draw_disturbance(rng, disturb) if disturb and rng.random() < disturb.chance else None
+        settle = bool(rng.random() < 0.5)
+        run_episode(policy, process_task(task), seed, f"policy:{name}", changed, settle).save(path)
+
+
+def _draw_disturbance(rng: np.random.Generator, config: DisturbConfig) -> Disturb:
+    gain = rng.uniform(config.lowest_gain, 1.0)
+    bias = rng.normal(0.0, config.bias, _ACTION_DIM)
+    noise = rng.uniform(0.0, config.noise)
+
+    def disturb(action: ActionArray) -> ActionArray:
+        changed = gain * action + bias + rng.normal(0.0, noise, _ACTION_DIM)
+        return np.clip(changed, -1.0, 1.0).astype(np.float32)
+
+    return disturb
+
+
+def _record_job(job: tuple[Load, str, str, str, list[int], DisturbConfig | None]) -> int:
+    load, spec, name, out, seeds, disturb = job
+    record_policy(load(spec), name, out, seeds, disturb)
+    return len(seeds)
+
+
+def record_policies(
+    specs: Mapping[str, str],
+    load: Load,
+    out: str | Path,
+    seeds: Sequence[int],
+    disturb: DisturbConfig | None = None,
+    workers: int = 1,
+) -> None:
+    """Share ``seeds`` evenly among several policies and record them in worker processes; resumable.
+
+    Args:
+        specs: name of each policy to what ``load`` is called with.
+        load: makes a policy; a module-level function, since worker processes call it.
+        out: folder for the episode files.
+        seeds: one episode each; seed ``i`` goes to policy ``i`` modulo their number.
+        disturb: see :func:`record_policy`.
+        workers: processes.
+    """
+    jobs = []
+    for index, (name, spec) in enumerate(specs.items()):
+        own = list(seeds[index :: len(specs)])
+        jobs += [
+            (load, spec, name, str(out), own[i : i + _CHUNK], disturb) for i in range(0, len(own), _CHUNK)
+        ]
+    with _pool(workers) as pool, tqdm(total=len(seeds), desc="record policies", unit="ep") as bar:
+        for done in pool.imap_unordered(_record_job, jobs):
+            bar.update(done)
+
+
+def _pool(workers: int) -> Any:
+    os.environ.setdefault("LP_NUM_THREADS", "0")  # the software renderer is faster without threads at 128 px
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # so is a small network on one frame; workers inherit both
+    return multiprocessing.get_context("spawn").Pool(workers)
