@@ -12,7 +12,6 @@ import numpy.typing as npt
 class SuccessDetector(Protocol):
     """Batched judge of frames. A detector that needs history keeps it per slot and drops it at ``reset``."""
 
-
     @property
     def threshold(self) -> float:
         """Probability from which a frame counts as success."""
