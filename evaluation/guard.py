@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -56,4 +57,7 @@ def _fenced(method: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except Exception as error:
-        raise PolicyFailure(f"{method} raised {type(error).__name__}: {error}") from error
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise PolicyFailure(
+            f"{method} raised {type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
+        ) from error

@@ -61,7 +61,7 @@ class Protocol:
             why = "; ".join(differing) or "world version, horizon or detector threshold differ"
             raise ValueError(
                 f"{ledger.path}, line {number} was made under other conditions ({why}), so its episodes "
-                "cannot be mixed with these; write to another folder (--out / out=), or go back to the old conditions"
+                "cannot be mixed with these; write to another folder with --out (in Python: out=)"
             )
 
 

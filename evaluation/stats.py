@@ -204,5 +204,5 @@ def _interval(value: float, drawn: Floats, least: float, greatest: float, confid
     undefined = np.isnan(drawn)
     low = float(np.quantile(np.where(undefined, least, drawn), tail))
     high = float(np.quantile(np.where(undefined, greatest, drawn), 1 - tail))
-    # resampling can only add rank violations, which may push the whole interval of a small MMRV past its value
+    # resampling can only add rank violations, which may push all of a small MMRV's interval past its value
     return Estimate(value, min(low, value), max(high, value))

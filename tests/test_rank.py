@@ -17,6 +17,7 @@ from v2w_gym.evaluation import rank
 from v2w_gym.evaluation.guard import GuardedPolicy, PolicyFailure
 from v2w_gym.evaluation.ledger import Ledger
 from v2w_gym.evaluation.protocol import episode_seeds
+from v2w_gym.evaluation.reality import real_outcomes
 from v2w_gym.evaluation.rules import check_rule, succeeded
 
 PICTURES = ("contact_sheet.png", "episodes.mp4", "scatter.png")
@@ -219,6 +220,7 @@ def test_a_failing_policy_stops_alone(world: Path, capsys: pytest.CaptureFixture
     assert "the gripper is on fire" in entries["broken"]["error"]
     assert entries["broken"]["rank"] is entries["broken"]["success"] is None
     assert [entries[name]["episodes"] for name in others] == [4, 4]
+    assert "test_rank.py, line" in entries["broken"]["error"]
     assert "broken" in capsys.readouterr().err
     assert summary["mmrv"]["value"] is not None
 
@@ -283,6 +285,36 @@ def test_bad_input_changes_nothing(
     with pytest.raises(error, match=says):
         quick(**arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_reality_is_compared_start_by_start_where_it_can_be() -> None:
+    outcomes = {"a": True, "b": False, "c": True}
+    reality = {
+        "policies": {
+            "paired": {"success": 2 / 3, "episodes": 3, "outcomes": outcomes},
+            "rate": {"success": 0.25, "episodes": 8},
+        }
+    }
+    real = real_outcomes(reality, ["paired", "rate", "unknown"], ["c", "b"])
+    assert set(real) == {"paired", "rate"}
+    assert real["paired"].paired
+    assert real["paired"].outcomes.tolist() == [1.0, 0.0]
+    assert not real["rate"].paired
+    assert (real["rate"].outcomes.mean(), len(real["rate"].outcomes)) == (0.25, 8)
+    elsewhere = real_outcomes(reality, ["paired"], ["c", "d"])["paired"]
+    assert not elsewhere.paired
+    assert elsewhere.outcomes.mean() == pytest.approx(2 / 3)
+    assert real_outcomes(None, ["paired"], ["a"]) == {}
+
+
+@pytest.mark.parametrize(
+    "entry", [0.5, {"success": 0.5}, {"success": 1.5, "episodes": 10}, {"success": "x", "episodes": 1}]
+)
+def test_a_malformed_reality_is_an_error(entry: Any) -> None:
+    with pytest.raises(ValueError, match=r"reality\.json"):
+        real_outcomes({"policies": {"p": entry}}, ["p"], ["a"])
+    with pytest.raises(ValueError, match=r"reality\.json"):
+        real_outcomes({"p": entry}, ["p"], ["a"])
 
 
 def test_success_rules() -> None:

@@ -1,0 +1,136 @@
+"""The command line: one clear line and exit code 2 for the user's mistakes, results for everything else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from v2w_gym import cli
+
+POLICY = """
+import numpy as np
+
+class Left:
+    def act(self, observation):
+        return np.full((len(observation["pixels"]), 4), -0.5)
+
+right = Left()
+right.act = lambda observation: np.full((len(observation["pixels"]), 4), 0.5)
+
+def broken():
+    raise OSError("no weights")
+
+number = 3
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder with a module of policies, as a user has it."""
+    (tmp_path / "my_policies.py").write_text(textwrap.dedent(POLICY))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("my_policies", None)
+
+
+def rank(world: Path, *arguments: str) -> int:
+    return cli.main(["rank", "--world", str(world), "--episodes", "2", "--batch-size", "2", *arguments])
+
+
+def test_own_policies_join_in_one_line(
+    tiny_world: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = rank(
+        tiny_world, "--policy", "my_policies:Left", "--policy", "./my_policies.py:right", "--seed", "3"
+    )
+    assert code == 0
+    printed = capsys.readouterr().out
+    assert "my_policies:Left" in printed
+    out = here / "runs" / "rank-tiny-3-any"
+    assert str(out.relative_to(here)) in printed
+    summary = json.loads((out / "summary.json").read_text())
+    assert [entry["episodes"] for entry in summary["policies"]] == [2, 2]
+    assert len((out / "ledger.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--policy", "nope"], "unknown policy 'nope'"),
+        (["--policy", "my_policies:Lef"], "did you mean"),
+        (["--policy", "my_polices:Left"], "cannot import"),
+        (["--policy", "missing.py:Left"], "no file"),
+        (["--policy", "my_policies:broken"], "no weights"),
+        (["--policy", "my_policies:number"], "act"),
+        (["--policy", "my_policies:Left", "--episodes", "99"], "1..4"),
+        (["--policy", "my_policies:Left", "--success-rule", "sometimes"], "held_3"),
+        (["--policy", "my_policies:Left", "--world", "no/such/folder/here"], "no world"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(
+    tiny_world: Path, here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert rank(tiny_world, *arguments) == cli.USER_ERROR
+    message = capsys.readouterr().err
+    assert message.startswith("v2w: error: ")
+    assert says in message
+    assert message.count("\n") == 1
+    assert not (here / "runs").exists()
+
+
+def test_nothing_ranked_is_a_failure_that_says_why(
+    tiny_world: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "bad.py").write_text("class Bad:\n    def act(self, observation):\n        return 'left'\n")
+    assert rank(tiny_world, "--policy", "bad.py:Bad") == 1
+    assert "1 of 1 policies failed" in capsys.readouterr().out
+
+
+def test_stopping_says_how_to_go_on(tiny_world: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "stop.py").write_text(
+        "class Stop:\n    def act(self, observation):\n        raise KeyboardInterrupt\n"
+    )
+    assert rank(tiny_world, "--policy", "stop.py:Stop") == cli.STOPPED
+    assert "goes on" in capsys.readouterr().err
+
+
+def test_traceback_on_request(tiny_world: Path, here: Path) -> None:
+    with pytest.raises(ValueError, match="unknown policy"):
+        cli.main(["--traceback", "rank", "--world", str(tiny_world), "--policy", "nope"])
+
+
+def test_record_takes_every_field_of_its_config(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from v2w_gym.data import record
+    from v2w_gym.data.record import RecordConfig
+
+    asked: list[RecordConfig] = []
+    monkeypatch.setattr(record, "record", asked.append)
+    assert cli.main(["record", "--out", "x", "--episodes", "3"]) == 0
+    everything = "--task door-close-v3 --first-seed 7 --behaviour expert --no-actions --workers 2"
+    assert cli.main(["record", "--out", "x", "--episodes", "3", *everything.split()]) == 0
+    assert asked == [RecordConfig("x", 3), RecordConfig("x", 3, "door-close-v3", 7, "expert", False, 2)]
+    assert cli.main(["record", "--out", "x", "--episodes", "3", "--behaviour", "wild"]) == cli.USER_ERROR
+    assert "wild" in capsys.readouterr().err
+
+
+def test_worlds_lists_every_id(capsys: pytest.CaptureFixture[str]) -> None:
+    from v2w_gym.registration import GENERIC_ID, SHIPPED_WORLDS
+
+    assert cli.main(["worlds"]) == 0
+    printed = capsys.readouterr().out
+    assert all(env_id in printed for env_id in (GENERIC_ID, *SHIPPED_WORLDS))
+
+
+def test_help_imports_no_torch() -> None:
+    code = "import sys, v2w_gym.cli as cli\ntry: cli.main(['--help'])\nfinally: print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == "False"
