@@ -1,7 +1,8 @@
 """Train the frame codec: ``v2w train codec``.
 
-Reconstruction is an absolute error that weighs what moves (pixels far from the median frame) more than the table;
-a small Kullback-Leibler term keeps latents smooth, so that small errors of the world model stay small in pixels.
+Reconstruction is an absolute error that weighs what moves (pixels far from the median frame) more than the
+table; a small Kullback-Leibler term keeps latents smooth, so that small errors of the world model stay small
+in pixels.
 """
 
 from __future__ import annotations
@@ -71,9 +72,11 @@ def train(config: CodecConfig, out: str | Path) -> bool:
     out = Path(out)
     frames = [f.reshape(-1, *f.shape[2:]) for f in (load_frames(config.data), load_frames(config.videos))]
     heldout = torch.from_numpy(load_frames([config.heldout], limit=40))
-    codec = build(config).train().to(memory_format=torch.channels_last)
+    codec = build(config).train()
+    codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loop = Loop(codec, config.loop, out)
-    background = torch.from_numpy(np.median(frames[0][:: max(1, len(frames[0]) // 400)], axis=0))[None].float()
+    still = np.median(frames[0][:: max(1, len(frames[0]) // 400)], axis=0)
+    background = torch.from_numpy(still)[None].float()
 
     def batch(rng: np.random.Generator, size: int) -> torch.Tensor:
         other = size // 7
@@ -120,6 +123,10 @@ def _finish(codec: FrameCodec, heldout: torch.Tensor, out: Path) -> None:
     flat = heldout.flatten(0, 1)
     error = normalised.decode(normalised.encode(flat)).float() - flat.float()
     psnr = 10 * torch.log10(255**2 / error.square().mean((1, 2, 3)))
-    report = {"heldout_frames": len(flat), "psnr_mean_db": psnr.mean().item(), "psnr_min_db": psnr.min().item()}
+    report = {
+        "heldout_frames": len(flat),
+        "psnr_mean_db": psnr.mean().item(),
+        "psnr_min_db": psnr.min().item(),
+    }
     (out / "codec_report.json").write_text(json.dumps(report, indent=2))
     print(report)

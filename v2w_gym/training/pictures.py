@@ -21,7 +21,7 @@ def save_grid(path: Path, rows: Sequence[torch.Tensor], columns: int = 16, zoom:
 
 
 def save_film(path: Path, films: Sequence[torch.Tensor], fps: int = 10, zoom: int = 3) -> None:
-    """Save films ``(n, f, h, w, 3)`` uint8: one row per entry, its ``n`` films side by side, playing together."""
+    """Save films ``(n, f, h, w, 3)`` uint8: a row per entry, its ``n`` films side by side."""
     rows = [np.concatenate(list(film.numpy()), axis=2) for film in films]
     film = np.concatenate(rows, axis=1).repeat(zoom, 1).repeat(zoom, 2)
     imageio.mimwrite(path, list(film), fps=fps, macro_block_size=1)

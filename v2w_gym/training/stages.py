@@ -45,7 +45,9 @@ def run(stage: str, config: str | Path, out: str | Path, overrides: Sequence[str
         if not equals:
             raise ValueError(f"an override looks like loop.steps=100, got {override!r}")
         _set(values, key.split("."), yaml.safe_load(text))
-    return bool(getattr(module, function)(from_dict(getattr(module, config_name), values, str(config)), Path(out)))
+    return bool(
+        getattr(module, function)(from_dict(getattr(module, config_name), values, str(config)), Path(out))
+    )
 
 
 def _set(values: dict[str, Any], path: Sequence[str], value: Any) -> None:

@@ -1,0 +1,162 @@
+"""Training: losses fall, a resumed run is the run that was never stopped, stages hand over to one another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from v2w_gym.data.episode import Episode
+from v2w_gym.training import stages
+from v2w_gym.training.codec import CodecConfig
+from v2w_gym.training.codec import train as train_codec
+from v2w_gym.training.latents import Clips
+from v2w_gym.training.loop import Loop, LoopConfig
+from v2w_gym.training.world_model import TwinLoss, VideoConfig, finetune, pretrain, start_weights
+from v2w_gym.world_model.unet import VideoUNet
+from v2w_gym.world_model.vid2world import Vid2World
+
+SIZES = {
+    "latent_channels": 4,
+    "block_out_channels": (8, 16),
+    "attention_head_dim": 8,
+    "norm_num_groups": 4,
+    "window": 4,
+}
+
+
+def episodes(folder: Path, count: int, with_actions: bool) -> str:
+    """Films of a square that moves with the action."""
+    folder.mkdir()
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        frames, x = np.full((9, 16, 16, 3), 80, dtype=np.uint8), 6
+        actions = rng.choice([-1.0, 1.0], (8, 4)).astype(np.float32)
+        for t in range(9):
+            frames[t, 4:10, x : x + 5] = (250, 30, 30)
+            x = int(np.clip(x + (actions[t, 0] if t < 8 else 0), 0, 11))
+        flags = np.zeros(9, dtype=bool)
+        Episode(frames, actions if with_actions else None, flags, "square", "random", seed).save(folder / f"{seed}.npz")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    """All stages, each for a handful of steps."""
+    root = tmp_path_factory.mktemp("training")
+    data = episodes(root / "data", 6, with_actions=True)
+    videos = episodes(root / "videos", 6, with_actions=False)
+    short = LoopConfig(steps=4, batch_size=2, warmup=1, sample_every=2, checkpoint_every=2)
+    codec = CodecConfig((data,), (videos,), data, short, channels=(8, 8, 16), latent_channels=4)
+    assert train_codec(codec, root / "codec")
+    shared = {"heldout": data, "codec": str(root / "codec" / "codec"), "unet": SIZES, "loop": short}
+    assert pretrain(VideoConfig(data=(videos,), clip_frames=6, **shared), root / "pretrain")  # type: ignore[arg-type]
+    init = str(root / "pretrain" / "unet")
+    config = VideoConfig(data=(data,), init=init, own_history=0.5, **shared)  # type: ignore[arg-type]
+    assert finetune(config, root / "finetune")
+    return root, {**shared, "data": (data,), "init": init}
+
+
+def test_every_stage_leaves_something_to_look_at(trained: tuple[Path, dict[str, object]]) -> None:
+    root, _ = trained
+    for stage, sample in (("codec", "sample-000002.png"), ("pretrain", "sample-000002.mp4"), ("finetune", "sample-000002.mp4")):
+        assert (root / stage / sample).stat().st_size > 0
+        assert (root / stage / "checkpoint.pt").is_file()
+
+
+def test_the_result_is_a_causal_world_model(trained: tuple[Path, dict[str, object]]) -> None:
+    root, _ = trained
+    unet = VideoUNet.from_pretrained(root / "finetune" / "unet", low_cpu_mem_usage=False)
+    assert unet.config.causal
+    assert not VideoUNet.from_pretrained(root / "pretrain" / "unet", low_cpu_mem_usage=False).config.causal
+    from v2w_gym.world_model.codec import FrameCodec
+
+    Vid2World(FrameCodec.from_pretrained(root / "codec" / "codec"), unet, (16, 16))
+
+
+def test_fine_tuning_starts_from_transferred_weights(trained: tuple[Path, dict[str, object]]) -> None:
+    root, settings = trained
+    base = VideoUNet.from_pretrained(root / "pretrain" / "unet", low_cpu_mem_usage=False).state_dict()
+    start = start_weights(VideoConfig(**settings)).state_dict()  # type: ignore[arg-type]
+    key = next(k for k, v in base.items() if v.ndim == 5 and v.abs().max() > 0)
+    before, now, after = base[key].unbind(2)
+    torch.testing.assert_close(start[key], torch.stack([torch.zeros_like(now), before - after, now + 2 * after], 2))
+    same = [k for k, v in base.items() if v.ndim != 5]
+    assert all(torch.equal(base[k], start[k]) for k in same)
+
+
+def test_weights_that_do_not_fit_are_named(trained: tuple[Path, dict[str, object]]) -> None:
+    _, settings = trained
+    with pytest.raises(ValueError, match="does not fit config.unet"):
+        start_weights(VideoConfig(**{**settings, "unet": {**SIZES, "temporal_conv_layers": 3}}))  # type: ignore[arg-type]
+
+
+def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None:
+    def run(out: str, *stops: int) -> torch.Tensor:
+        for stop in stops:
+            torch.manual_seed(0)
+            network = nn.Linear(3, 1)
+            loop = Loop(network, LoopConfig(steps=20, batch_size=4, warmup=1, checkpoint_every=stop), tmp_path / out)
+
+            def batch(rng: np.random.Generator, size: int, loop: Loop = loop, stop: int = stop) -> torch.Tensor:
+                if loop.step == stop and stop < 20:
+                    raise KeyboardInterrupt
+                return torch.from_numpy(rng.normal(size=(size, 3))).float()
+
+            def loss(x: torch.Tensor, generator: torch.Generator, network: nn.Linear = network) -> dict[str, torch.Tensor]:
+                noise = torch.randn(len(x), 1, generator=generator)
+                return {"loss": (network(x) - x.sum(1, keepdim=True) - 0.1 * noise).square().mean()}
+
+            try:
+                loop.fit(batch, loss)
+            except KeyboardInterrupt:
+                continue
+        return torch.cat([p.flatten() for p in network.parameters()])
+
+    torch.testing.assert_close(run("whole", 20), run("stopped", 7, 20))
+
+
+def test_the_loss_falls_and_reads_the_action() -> None:
+    torch.manual_seed(0)
+    network = VideoUNet(**{**SIZES, "action_dim": 2})
+    config = VideoConfig(data=(), heldout="", codec="", unet=SIZES, action_dropout=0.0)
+    objective, generator = TwinLoss(network, config), torch.Generator().manual_seed(0)
+    actions = torch.rand(8, 5, 2, generator=generator) * 2 - 1
+    latents = torch.cat([torch.zeros(8, 1, 4, 4, 4), actions[..., :1, None, None].expand(-1, -1, 4, 4, 4)], dim=1)
+    clips, optimizer = Clips(latents, actions), torch.optim.Adam(network.parameters(), 3e-3)
+    losses = []
+    for _ in range(60):
+        loss = objective(clips, generator)["one_step"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+
+def test_unknown_keys_and_stages_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("data: [x]\nvideos: [x]\nheldout: x\nchanels: [8]\n")
+    with pytest.raises(ValueError, match="did you mean 'channels'"):
+        stages.run("codec", path, tmp_path)
+    with pytest.raises(ValueError, match="unknown stage"):
+        stages.run("codex", path, tmp_path)
+    with pytest.raises(ValueError, match="looks like"):
+        stages.run("codec", path, tmp_path, ["steps"])
+
+
+@pytest.mark.parametrize("name", ["codec", "pretrain", "finetune"])
+def test_shipped_configs_are_valid(name: str) -> None:
+    import importlib
+    from importlib.resources import files
+
+    import yaml
+
+    from v2w_gym.config import from_dict
+
+    module, config, _ = stages.STAGES[name]
+    text = files("v2w_gym.configs").joinpath("drawer_close", f"{name}.yaml").read_text()
+    from_dict(getattr(importlib.import_module(module), config), yaml.safe_load(text), name)
