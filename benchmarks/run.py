@@ -1,7 +1,7 @@
 """Measure the engine, side by side in one run: ``python benchmarks/run.py --json figures.json``.
 
-Prints and writes one flat JSON object; every key says its unit. Ratios are medians of interleaved pairs, so a machine
-that slows down slows both sides.
+Prints and writes one flat JSON object; every key says its unit. Ratios are medians of interleaved pairs, so a
+machine that slows down slows both sides.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def cache_against_recompute(model: Vid2World, world: World, batch: int, rounds: 
 
 @torch.no_grad()
 def cache_error(model: Vid2World, world: World, frames: int = 64) -> Figures:
-    """Largest difference between cached stepping and one banded parallel forward, relative to the largest output."""
+    """Largest difference of cached stepping and one banded parallel forward, over the largest output."""
     first = starting_state(model, world, 1).first
     shape = (1, frames, *first.shape[1:])
     latents, level = torch.randn(shape), torch.randint(0, 1000, (1, frames))

@@ -95,7 +95,12 @@ def test_guidance_of_one_is_conditional_and_of_zero_unconditional() -> None:
 def test_noise_is_a_function_of_seed_frame_and_stream() -> None:
     drawn = noise([1, 2, 1], [0, 0, 1], "frame", (4,))
     assert torch.equal(drawn[0], noise([1], [0], "frame", (4,))[0])
-    others = [drawn[1], drawn[2], noise([1], [0], "history", (4,))[0], noise([1], [0], "frame", (4,), step=1)[0]]
+    others = [
+        drawn[1],
+        drawn[2],
+        noise([1], [0], "history", (4,))[0],
+        noise([1], [0], "frame", (4,), step=1)[0],
+    ]
     for other in others:
         assert not torch.equal(drawn[0], other)
     many = noise(range(4000), [7] * 4000, "frame", (4,))

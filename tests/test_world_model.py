@@ -1,4 +1,4 @@
-"""What the world model promises: causality, an exact cache, honest dropout and guidance, a state that is a value."""
+"""What the world model promises: causality, an exact cache, honest dropout and guidance, state as a value."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def clips(frames: int, batch: int = 2) -> dict[str, torch.Tensor]:
     }
 
 
-def run(network: VideoUNet, time, *, kept=None, **inputs: torch.Tensor) -> torch.Tensor:  # type: ignore[no-untyped-def]
+def run(network, time, *, kept=None, **inputs):
     with torch.no_grad():
         return network(action_kept=kept, time=time, **inputs)
 
@@ -138,9 +138,13 @@ def test_guidance_drops_only_the_current_action(model: Vid2World) -> None:
             model.sampler = plain
 
     conditional, unconditional, guided = stepped(1.0), stepped(0.0), stepped(2.5)
-    torch.testing.assert_close(guided, unconditional + 2.5 * (conditional - unconditional), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        guided, unconditional + 2.5 * (conditional - unconditional), rtol=1e-4, atol=1e-4
+    )
     other = model.init(images, -actions, [5, 6])
-    assert not torch.equal(other.cache["down/0/0/temporal_conv/convs/0"], state.cache["down/0/0/temporal_conv/convs/0"])
+    assert not torch.equal(
+        other.cache["down/0/0/temporal_conv/convs/0"], state.cache["down/0/0/temporal_conv/convs/0"]
+    )
 
 
 def test_noise_belongs_to_the_episode_not_to_the_slot(model: Vid2World) -> None:

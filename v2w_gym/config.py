@@ -1,4 +1,4 @@
-"""Frozen dataclasses from JSON or YAML: unknown keys are errors, values round-trip, every config has a hash."""
+"""Frozen dataclasses from JSON or YAML: unknown keys are errors, values round-trip, all have a hash."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if hint in (int, float, str, bool) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
+    if hint in (int, float, str, bool) and (
+        not isinstance(value, hint) or (hint is int and isinstance(value, bool))
+    ):
         raise ValueError(f"{where} must be {hint.__name__}, got {value!r}")
     return value
 

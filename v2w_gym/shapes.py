@@ -9,9 +9,9 @@
 ``l``     token
 ========  ==============================================================
 
-Batch first everywhere. Frames are uint8 ``h w 3`` (RGB, 0..255) at every public border and float ``3 h w`` in -1..1
-only inside the codec. Latents are float ``c h w``, already scaled. A noise level always has the axes ``b f``.
-The action at index i moves frame i to frame i+1.
+Batch first everywhere. Frames are uint8 ``h w 3`` (RGB, 0..255) at every public border and float ``3 h w`` in
+-1..1 only inside the codec. Latents are float ``c h w``, already scaled. A noise level always has the axes
+``b f``. The action at index i moves frame i to frame i+1.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def frames_to_tensor(frames: FramesLike, frame_size: tuple[int, int], what: str 
     return tensor
 
 
-def check_action(action: Any, shape: tuple[int, ...], low: float = -1.0, high: float = 1.0) -> npt.NDArray[np.float32]:
+def check_action(
+    action: Any, shape: tuple[int, ...], low: float = -1.0, high: float = 1.0
+) -> npt.NDArray[np.float32]:
     """Check one action (or a batch of them) and return it as float32.
 
     Args:
@@ -62,7 +64,9 @@ def check_action(action: Any, shape: tuple[int, ...], low: float = -1.0, high: f
     try:
         array = np.asarray(action, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"action must be numbers of shape {shape}, got {type(action).__name__}: {error}") from error
+        raise ValueError(
+            f"action must be numbers of shape {shape}, got {type(action).__name__}: {error}"
+        ) from error
     if array.shape != shape:
         raise ValueError(f"action must have shape {shape}, got {array.shape}")
     if not np.isfinite(array).all():

@@ -1,7 +1,8 @@
 """What drives recorded episodes: every way to do a task well, badly, late or not at all.
 
 A world model that has only seen experts closes the drawer whatever the policy does, so most of these fail. A
-behaviour is a closure ``(frame_index, state) -> action``; all its randomness is drawn from the generator that made it.
+behaviour is a closure ``(frame_index, state) -> action``; all its randomness is drawn from the generator that
+made it.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def near_miss(rng: np.random.Generator, base: Behaviour) -> Behaviour:
 
 
 def waypoints(rng: np.random.Generator, base: Behaviour) -> Behaviour:
-    """Visits random places around the drawer: pushes it from the side, from above, from inside, or misses it."""
+    """Visits random places around the drawer: pushes it from the side, above or inside, or misses it."""
     del base
     goals = rng.uniform([-0.22, 0.45, 0.05], [0.22, 0.88, 0.38], size=(6, 3))
     gain, tolerance, patience = rng.uniform(4.0, 25.0), 0.02, int(rng.integers(5, 14))
@@ -158,7 +159,7 @@ def waypoints(rng: np.random.Generator, base: Behaviour) -> Behaviour:
 
 
 def pusher(rng: np.random.Generator, base: Behaviour) -> Behaviour:
-    """Lines up before the handle with an error in every direction, then pushes straight on at its own speed."""
+    """Lines up before the handle with an error in every direction, then pushes on at its own speed."""
     del base
     offset = rng.normal([0.0, -0.09, 0.0], [0.06, 0.02, 0.04])
     direction = np.clip(rng.normal([0.0, 0.8, 0.0], [0.3, 0.3, 0.2]), -1.0, 1.0)
@@ -208,14 +209,15 @@ def axis(rng: np.random.Generator, base: Behaviour) -> Behaviour:
 
 
 def untrained(rng: np.random.Generator, base: Behaviour) -> Behaviour:
-    """A randomly initialised network of the state, alone or blended with the expert: barely or half trained."""
+    """A random network of the state, alone or blended with the expert: barely or half trained."""
     hidden = rng.normal(0.0, 1.0, (7, 32)) * rng.uniform(1.0, 8.0)
     head, blend = rng.normal(0.0, rng.uniform(0.05, 0.4), (32, 4)), rng.choice([0.0, 0.3, 0.6])
     centre, offset = np.array([0.0, 0.6, 0.2, 0.5, 0.0, 0.65, 0.14]), rng.normal(0.0, 0.3, 4)
 
     def act(t: int, state: Vector) -> Vector:
         own = np.tanh((state[:7] - centre) @ hidden) @ head + offset
-        return blend * base(t, state) + (1 - blend) * own
+        mixed: Vector = blend * base(t, state) + (1 - blend) * own
+        return mixed
 
     return act
 

@@ -17,7 +17,9 @@ def load_frames(folders: Sequence[str | Path], limit: int | None = None) -> Fram
     frames = []
     for folder in folders:
         episodes = EpisodeFolder(folder, limit)
-        frames += [e.frames for e in tqdm(episodes, total=len(episodes), desc=f"reading {folder}", mininterval=2)]
+        frames += [
+            e.frames for e in tqdm(episodes, total=len(episodes), desc=f"reading {folder}", mininterval=2)
+        ]
     return np.stack(frames)
 
 

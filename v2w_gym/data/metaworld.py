@@ -1,8 +1,9 @@
 """Meta-World as reality: the third-party robot simulation that the embedded world imitates.
 
 Every number that fixes the embedded world (camera, action repeat, horizon) stands here and nowhere else, so
-that models, policies and tables made by others fit. Needs ``pip install "v2w_gym[metaworld]"`` and an offscreen
-OpenGL (Debian: ``apt-get install libosmesa6``). One renderer per process: a second one draws garbage.
+that models, policies and tables made by others fit. Needs ``pip install "v2w_gym[metaworld]"`` and an
+offscreen OpenGL (Debian: ``apt-get install libosmesa6``). One renderer per process: a second one draws
+garbage.
 """
 
 from __future__ import annotations
@@ -40,9 +41,7 @@ class MetaWorldTask:
             import metaworld
             import mujoco
         except ImportError as error:
-            raise ImportError(
-                'reality needs Meta-World: pip install "v2w_gym[metaworld]"'
-            ) from error
+            raise ImportError('reality needs Meta-World: pip install "v2w_gym[metaworld]"') from error
         classes = metaworld.env_dict.ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
         name = f"{task}-goal-observable"
         if name not in classes:
@@ -70,9 +69,9 @@ class MetaWorldTask:
 
         Args:
             seed: places the drawer.
-            settle: Meta-World leaves its green goal marker where the *previous* episode had it until the first step.
-                True moves it before the frame is drawn, so that the frame is a function of the seed alone; False
-                draws what Meta-World draws.
+            settle: Meta-World leaves its green goal marker where the *previous* episode had it until the
+                first step. True moves it before the frame is drawn, so that the frame is a function of the
+                seed alone; False draws what Meta-World draws.
         """
         self._env.seed(seed)
         self.state, _ = self._env.reset()

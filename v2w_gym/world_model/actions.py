@@ -9,8 +9,8 @@ from torch import nn
 class ActionEncoder(nn.Module):
     """Per-frame action to an embedding that is added to that of the noise level (Vid2World, section 3.2).
 
-    A dropped action is an embedding of zeros, not a special token, so dropping every action is the same network
-    without actions.
+    A dropped action is an embedding of zeros, not a special token, so dropping every action is the same
+    network without actions.
     """
 
     def __init__(self, action_dim: int, hidden: int, embedding: int) -> None:

@@ -23,7 +23,9 @@ class State(Protocol):
 
     def __getitem__(self, index: Any) -> Any: ...
     def __setitem__(self, index: Any, value: Any) -> None: ...
-    def clone(self) -> Any: ...
+    def clone(self) -> Any:
+        """A copy that shares nothing."""
+        ...
 
 
 class WorldModel(Protocol):
@@ -52,7 +54,7 @@ class WorldModel(Protocol):
         ...
 
     def init(self, frames: FramesLike, actions: Any, seeds: Sequence[int]) -> Any:
-        """Encode context frames ``(b, f, h, w, 3)`` uint8 with actions ``(b, f-1, a)``; one noise seed per slot."""
+        """Encode context: frames ``(b, f, h, w, 3)`` uint8, actions ``(b, f-1, a)``, noise seed per slot."""
         ...
 
     def step(self, state: Any, action: Any) -> Any:

@@ -1,8 +1,8 @@
 """From a non-causal video model to a causal one: pure functions on weight tensors.
 
-A non-causal temporal kernel reads the frames at offsets (-1, 0, +1), stored in that order; a causal one those at
-(-2, -1, 0). Vid2World, arXiv 2505.14357, section 3.1 and appendix A.2, gives three ways to fill the causal kernel.
-All leave the bias as it is. Temporal attention keeps its weights and gains a mask.
+A non-causal temporal kernel reads the frames at offsets (-1, 0, +1), stored in that order; a causal one those
+at (-2, -1, 0). Vid2World, arXiv 2505.14357, section 3.1 and appendix A.2, gives three ways to fill the causal
+kernel. All leave the bias as it is. Temporal attention keeps its weights and gains a mask.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def extrapolation_weights(future: int, past: int) -> torch.Tensor:
         ``gamma[k-1, j]`` times the frame ``j`` back, where ``j = 0`` is the newest.
     """
     if past < 1 or future < 0:
-        raise ValueError(f"need at least one past frame and no negative future, got past={past}, future={future}")
+        raise ValueError(
+            f"need at least one past frame and no negative future, got past={past}, future={future}"
+        )
     time = -torch.arange(past, dtype=torch.float64)
     ahead = torch.arange(1, future + 1, dtype=torch.float64)
     mean = time.mean()
@@ -66,7 +68,9 @@ def extrapolative(kernel: torch.Tensor, past: int = 2, reach: int | None = None)
     m = taps // 2
     reach = 2 * m if reach is None else reach
     if reach < max(m, past - 1):
-        raise ValueError(f"reach {reach} is too short for m={m} and p={past}; it must be {max(m, past - 1)} or more")
+        raise ValueError(
+            f"reach {reach} is too short for m={m} and p={past}; it must be {max(m, past - 1)} or more"
+        )
     gamma = extrapolation_weights(m, past).to(kernel.dtype)
     causal = kernel.new_zeros(*kernel.shape[:2], reach + 1, *kernel.shape[3:])
     causal[:, :, reach - m :] += kernel[:, :, : m + 1]
@@ -76,11 +80,14 @@ def extrapolative(kernel: torch.Tensor, past: int = 2, reach: int | None = None)
     return causal
 
 
-def causalize(weights: Mapping[str, torch.Tensor], transfer: Transfer = "extrapolative") -> dict[str, torch.Tensor]:
-    """Map every temporal kernel (a five-dimensional weight) of a state dict; all else is passed on unchanged."""
+def causalize(
+    weights: Mapping[str, torch.Tensor], transfer: Transfer = "extrapolative"
+) -> dict[str, torch.Tensor]:
+    """Map every temporal kernel (a five-dimensional weight) of a state dict; all else stays as it is."""
     functions = {"shift": shift, "masked": masked, "extrapolative": extrapolative}
     if transfer not in functions:
         raise ValueError(f"unknown weight transfer {transfer!r}; known: {sorted(functions)}")
     return {
-        key: functions[transfer](value) if value.ndim == 5 else value.clone() for key, value in weights.items()
+        key: functions[transfer](value) if value.ndim == 5 else value.clone()
+        for key, value in weights.items()
     }

@@ -1,7 +1,7 @@
 """Frames to latents and back, one frame at a time: a diffusers ``AutoencoderKL`` on patchified pixels.
 
-Encoding takes the mode of the posterior, so that it is a function of the frame. The first layer folds 2x2 pixels into
-channels, because a convolution at full resolution would cost more than all others together.
+Encoding takes the mode of the posterior, so that it is a function of the frame. The first layer folds 2x2
+pixels into channels, because a convolution at full resolution would cost more than all others together.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ class FrameCodec(nn.Module):
     """Per-frame image codec with normalised latents.
 
     Args:
-        vae: its ``in_channels`` must be 3 times the square of the patch size; ``latents_mean`` and ``latents_std`` in
-            its config, where given, bring latents to zero mean and unit deviation, else ``scaling_factor`` does.
+        vae: its ``in_channels`` must be 3 times the square of the patch size; ``latents_mean`` and
+            ``latents_std`` in its config, where given, bring latents to zero mean and unit deviation, else
+            ``scaling_factor`` does.
     """
 
     def __init__(self, vae: AutoencoderKL) -> None:
@@ -49,7 +50,7 @@ class FrameCodec(nn.Module):
         return int(self.patch * 2 ** (len(self.vae.config.block_out_channels) - 1))
 
     def pixels(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames ``(b, h, w, 3)`` uint8 to what the network reads: float in -1..1, patches folded into channels."""
+        """Frames ``(b, h, w, 3)`` uint8 to what the network reads: float in -1..1, patches as channels."""
         x = rearrange(frames, "b (h p) (w q) c -> b (c p q) h w", p=self.patch, q=self.patch)
         return x.to(self.mean.dtype).div_(127.5).sub_(1.0)
 

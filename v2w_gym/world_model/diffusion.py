@@ -1,8 +1,8 @@
 """The diffusion maths on one page: schedule, v-prediction, per-frame noising, the DDIM update.
 
-Symbols: ``a`` is the cumulative product of (1 - beta), written alpha-bar in the papers; at noise level t a noisy
-latent is ``z = sqrt(a) x + sqrt(1 - a) e`` with clean latent ``x`` and unit noise ``e``. Noise levels have the axes
-``b f``: every frame has its own (diffusion forcing, arXiv 2407.01392).
+Symbols: ``a`` is the cumulative product of (1 - beta), written alpha-bar in the papers; at noise level t a
+noisy latent is ``z = sqrt(a) x + sqrt(1 - a) e`` with clean latent ``x`` and unit noise ``e``. Noise levels
+have the axes ``b f``: every frame has its own (diffusion forcing, arXiv 2407.01392).
 """
 
 from __future__ import annotations
@@ -111,10 +111,11 @@ class Diffusion:
         eta: float = 0.0,
         noise: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """One denoising update from ``level`` to ``next_level``, both ``(b, f)`` (Song et al., arXiv 2010.02502, eq. 12 and 16).
+        """One denoising update from ``level`` to ``next_level``, both ``(b, f)``.
 
-        Walks the list of levels that is given, so any number of steps is right. A ``next_level`` of -1 is the end:
-        it returns the clean estimate. ``eta`` above 0 adds ``noise`` ``(b, f, c, h, w)`` at every step but the last.
+        Song et al., arXiv 2010.02502, eq. 12 and 16. Walks the list of levels that is given, so any number of
+        steps is right. A ``next_level`` of -1 is the end: it returns the clean estimate. ``eta`` above 0 adds
+        ``noise`` ``(b, f, c, h, w)`` at every step but the last.
         """
         now = self.at(level)
         x, e = now.clean(z, v), now.residual(z, v)
@@ -135,6 +136,6 @@ class Diffusion:
 def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
     """Causal action guidance: ``u + s (c - u)``; the unconditional branch drops only the current action.
 
-    The paper (arXiv 2505.14357, section 3.2) writes ``(1 + L) c - L u``, which is the same with ``s = 1 + L``.
+    The paper (arXiv 2505.14357, section 3.2) writes ``(1 + L) c - L u``, the same with ``s = 1 + L``.
     """
     return unconditional + scale * (conditional - unconditional)

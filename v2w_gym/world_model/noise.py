@@ -1,7 +1,7 @@
 """Noise that belongs to the episode: a pure function of (episode seed, frame index, stream).
 
-Never of the slot, the batch or the order of calls, so shuffling slots changes nothing and two policies that are given
-the same seed meet the same noise.
+Never of the slot, the batch or the order of calls, so shuffling slots changes nothing and two policies that
+are given the same seed meet the same noise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def key(seed: int, frame: int, stream: str, step: int = 0) -> int:
 def noise(
     seeds: Sequence[int], frames: Sequence[int], stream: str, shape: Sequence[int], step: int = 0
 ) -> torch.Tensor:
-    """Unit normal noise ``(b, *shape)`` float32 on the CPU; row i depends on ``seeds[i]`` and ``frames[i]`` only."""
+    """Unit normal ``(b, *shape)`` float32 on the CPU; row i depends on ``seeds[i], frames[i]`` only."""
     rows = []
     for seed, frame in zip(seeds, frames, strict=True):
         generator = torch.Generator().manual_seed(key(seed, frame, stream, step))

@@ -1,4 +1,4 @@
-"""Denoise the next frame: which noise levels, which guidance, and the pass that puts a finished frame in the cache."""
+"""Denoise the next frame: noise levels, guidance, and the pass that puts a finished frame in the cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class SamplerConfig:
     Attributes:
         steps: denoising steps per frame.
         guidance_scale: s of causal action guidance; 1.0 means none and costs half.
-        history_level: noise level at which finished frames enter the history; -1 enters them clean, as level 0.
+        history_level: noise level at which finished frames enter the history; -1 enters them clean, as level
+            0.
         eta: 0 is deterministic given the first noise; 1 adds fresh noise at every step.
         precision: "fp32", or "bf16" for half the time at a small error.
     """
@@ -78,7 +79,7 @@ class Sampler:
         return z[:, 0]
 
     def commit(self, latent: torch.Tensor, request: Request, cache: TensorDict) -> None:
-        """Run the finished frame ``(b, c, h, w)`` once more and leave what later frames will read in ``cache``."""
+        """Run the finished frame ``(b, c, h, w)`` once more and leave in ``cache`` what later frames read."""
         level, x = max(self.config.history_level, 0), latent.unsqueeze(1)
         if self.config.history_level >= 0:
             at = self.diffusion.at(torch.full((len(x), 1), level, device=x.device))
@@ -91,11 +92,18 @@ class Sampler:
         return drawn.unsqueeze(1).to(request.first.device)
 
     def _predict(
-        self, z: torch.Tensor, level: int, request: Request, cache: TensorDict, *, kept: bool, commit: bool = False
+        self,
+        z: torch.Tensor,
+        level: int,
+        request: Request,
+        cache: TensorDict,
+        *,
+        kept: bool,
+        commit: bool = False,
     ) -> torch.Tensor:
         levels = torch.full((len(z), 1), level, device=z.device)
         mask = None if kept else torch.zeros(len(z), 1, dtype=torch.bool, device=z.device)
         time = Stepping(cache, request.frame_index, commit)
         with torch.autocast(z.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bf16"):
-            v = self.unet(z, levels, request.actions.unsqueeze(1), mask, request.first, time)
+            v: torch.Tensor = self.unet(z, levels, request.actions.unsqueeze(1), mask, request.first, time)
         return v.float()

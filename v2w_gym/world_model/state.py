@@ -11,14 +11,15 @@ from v2w_gym.world_model.unet import VideoUNet
 
 @tensorclass
 class WorldState:
-    """One row per slot. Index it, repeat rows, stack it, assign into it by mask, save it: nothing else holds state.
+    """One row per slot: index it, repeat rows, stack it, assign by mask, save it. Nothing else holds state.
 
     Attributes:
         latent: ``(b, c, h, w)`` float32, the newest frame.
         first: ``(b, c, h, w)`` float32, the first frame of the episode.
         frame_index: ``(b,)`` int64, index of the newest frame in its episode; the first context frame is 0.
         seed: ``(b,)`` int64, the noise key of the slot.
-        latents: ``(b, window, c, h, w)`` float32, ring of the newest frames; frame t lives in place ``t % window``.
+        latents: ``(b, window, c, h, w)`` float32, ring of the newest frames; frame t lives in place
+            ``t % window``.
         actions: ``(b, window, a)`` float32, ring of the actions that led *to* those frames.
         cache: the temporal cache of every layer (``timeline.Stepping``).
     """
@@ -33,7 +34,7 @@ class WorldState:
 
 
 def empty_cache(unet: VideoUNet, batch: int, height: int, width: int, device: torch.device) -> TensorDict:
-    """A cache that holds no frame: rings of -1, zeros everywhere else (what a convolution reads before frame 0)."""
+    """A cache that holds no frame: rings of -1, and zeros, which a convolution reads before frame 0."""
     window, cache = int(unet.config.window), TensorDict({}, batch_size=[batch], device=device)
     cache["frames"] = torch.full((batch, window), -1, dtype=torch.int64, device=device)
     sizes = unet.layer_sizes(height, width)

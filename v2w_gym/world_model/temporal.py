@@ -1,11 +1,12 @@
 """Temporal layers: a convolution over three frames and attention over the frames that a layer may see.
 
-The layers hold weights only. What "the frames before" are is the business of a ``TimeAxis`` that is handed down the
-network (``timeline.py``): the same weights run over a whole clip, over a clip beside its noisy twin, or on one new
-frame with everything older read from a cache. That is why cached stepping cannot drift away from training.
+The layers hold weights only. What "the frames before" are is the business of a ``TimeAxis`` that is handed
+down the network (``timeline.py``): the same weights run over a whole clip, over a clip beside its noisy twin,
+or on one new frame with everything older read from a cache. That is why cached stepping cannot drift away
+from training.
 
-Normalisation is per frame (``temporal_norm: "frame"``): no statistic ever mixes two frames, which is what makes the
-model strictly causal.
+Normalisation is per frame (``temporal_norm: "frame"``): no statistic ever mixes two frames, which is what
+makes the model strictly causal.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 class TemporalConv(nn.Module):
     """Convolution over time with kernel 3 (Vid2World's temporal kernels are (3, 1, 1)).
 
-    The weight has the layout of a ``Conv3d``: ``(out, in, 3, 1, 1)``. Its three taps read the frames at offsets
-    -1, 0, +1 when the time axis is not causal and -2, -1, 0 when it is; ``causalize.py`` maps one to the other.
+    The weight has the layout of a ``Conv3d``: ``(out, in, 3, 1, 1)``. Its three taps read the frames at
+    offsets -1, 0, +1 when the time axis is not causal and -2, -1, 0 when it is; ``causalize.py`` maps one to
+    the other.
     """
 
     def __init__(self, channels: int) -> None:
@@ -60,10 +62,11 @@ class TemporalConvBlock(nn.Module):
 
 
 class TemporalAttention(nn.Module):
-    """Self-attention over time, each pixel for itself, with a learned bias for every distance between two frames.
+    """Self-attention over time, each pixel for itself, with a learned bias for every distance of two frames.
 
-    A bias that depends on the distance alone, unlike an absolute position, means the same at frame 5 and at frame
-    5,000. The table covers distances ``-(window-1) .. window-1``; a causal time axis reads only those from 0 up.
+    A bias that depends on the distance alone, unlike an absolute position, means the same at frame 5 and at
+    frame 5,000. The table covers distances ``-(window-1) .. window-1``; a causal time axis reads only those
+    from 0 up.
     """
 
     def __init__(self, channels: int, head_channels: int, window: int, groups: int) -> None:
@@ -85,7 +88,8 @@ class TemporalAttention(nn.Module):
         qkv = self.to_qkv(self.norm(x).permute(0, 2, 3, 1))
         q, k, v = rearrange(qkv, "b h w (three n d) -> three b (h w) n d", three=3, n=self.heads)
         mixed = rearrange(time.attend(self.key, q, k, v, self._bias), "b l n d -> b l (n d)")
-        return x + self.to_out(mixed).transpose(1, 2).reshape(x.shape)
+        residual: torch.Tensor = self.to_out(mixed).transpose(1, 2).reshape(x.shape)
+        return x + residual
 
     def _bias(self, distance: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
         """Logits to add for integer distances (query frame minus key frame): ``(..., heads, q, k)``."""

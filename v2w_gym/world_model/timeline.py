@@ -1,12 +1,14 @@
 """What each frame sees of the others: the three time axes on which the one network runs.
 
-``clip``      all frames of a clip at once; banded causal, or the non-causal model that a causal one is made from.
-``twin``      a clip twice: first with (nearly) clean frames, then with noisy ones. The noisy frame t sees the *clean*
-              frames before t and itself, which is what it will see when stepping, for all t in one pass.
+``clip``      all frames of a clip at once; banded causal, or the non-causal model that a causal one is made
+              from.
+``twin``      a clip twice: first with (nearly) clean frames, then with noisy ones. The noisy frame t sees the
+              *clean* frames before t and itself, which is what it will see when stepping, for all t in one
+              pass.
 ``Stepping``  one new frame per slot; all older frames come from a cache.
 
-Band of width ``window``: frame t sees the frames ``t - window + 1 .. t``. Axes inside: ``b f`` as ever, ``l`` pixels
-of a frame, ``n`` heads, ``d`` channels of a head.
+Band of width ``window``: frame t sees the frames ``t - window + 1 .. t``. Axes inside: ``b f`` as ever, ``l``
+pixels of a frame, ``n`` heads, ``d`` channels of a head.
 """
 
 from __future__ import annotations
@@ -30,9 +32,7 @@ class TimeAxis(Protocol):
         """Inputs of the three taps for ``x`` ``((b f), h, w, c)``, each shaped like ``x``."""
         ...
 
-    def attend(
-        self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias
-    ) -> torch.Tensor:
+    def attend(self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias) -> torch.Tensor:
         """Attention of each frame over those that it sees; all tensors ``((b f), l, n, d)``."""
         ...
 
@@ -63,9 +63,7 @@ class Parallel:
             for tap in self.taps
         ]
 
-    def attend(
-        self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias
-    ) -> torch.Tensor:
+    def attend(self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias) -> torch.Tensor:
         """See ``TimeAxis``."""
         del key
         rows, pixels = len(self.distance), q.shape[1]
@@ -102,9 +100,10 @@ def twin(frames: int, window: int) -> Parallel:
 class Stepping:
     """One new frame per slot beside a cache of everything older.
 
-    The cache holds, per temporal convolution, its last two inputs, and per temporal attention a ring of ``window``
-    keys and values, where frame t lives in place ``t % window``. Every pass writes the new frame's keys over those of
-    frame ``t - window``, which has left the band; the pass over the finished frame is the one that stays.
+    The cache holds, per temporal convolution, its last two inputs, and per temporal attention a ring of
+    ``window`` keys and values, where frame t lives in place ``t % window``. Every pass writes the new frame's
+    keys over those of frame ``t - window``, which has left the band; the pass over the finished frame is the
+    one that stays.
 
     Args:
         cache: see ``empty_cache``; written in place.
@@ -130,9 +129,7 @@ class Stepping:
             self.cache[key] = torch.stack([last, x], dim=1).to(tail.dtype)
         return [before, last, x]
 
-    def attend(
-        self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias
-    ) -> torch.Tensor:
+    def attend(self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias) -> torch.Tensor:
         """See ``TimeAxis``."""
         keys, values = self.cache[key, "keys"], self.cache[key, "values"]
         keys[self.rows, :, :, self.place] = k.to(keys.dtype)

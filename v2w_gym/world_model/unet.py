@@ -1,8 +1,9 @@
 """The video UNet: diffusers' spatial blocks, our temporal layers, one network for every time axis.
 
-Following DynamiCrafter and Vid2World (arXiv 2505.14357): every residual block is followed by a temporal convolution
-block and, where attention is on, by spatial and temporal self-attention. Actions enter like noise levels, through the
-per-frame embedding that every residual block reads. The latent of the first frame is concatenated to every frame.
+Following DynamiCrafter and Vid2World (arXiv 2505.14357): every residual block is followed by a temporal
+convolution block and, where attention is on, by spatial and temporal self-attention. Actions enter like noise
+levels, through the per-frame embedding that every residual block reads. The latent of the first frame is
+concatenated to every frame.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Block(nn.Module):
                 bias=True,
                 norm_num_groups=groups,
                 residual_connection=True,
-                processor=AttnProcessor(),  # plain products: on 16 pixels the fused kernel is slower, above all backward
+                processor=AttnProcessor(),  # on 16 pixels faster than the fused kernel, above all backward
             )
             self.temporal_attention = TemporalAttention(outputs, head, config["window"], groups)
 
@@ -67,7 +68,7 @@ class Block(nn.Module):
         return x
 
 
-class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class VideoUNet(ModelMixin, ConfigMixin):
     """Predicts ``v`` for every frame from noisy latents, per-frame noise levels and per-frame actions.
 
     Args:
@@ -112,13 +113,17 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if temporal_norm != "frame":
             raise ValueError(f'temporal_norm must be "frame", got {temporal_norm!r}')
         if len(attention_levels) != len(block_out_channels):
-            raise ValueError(f"attention_levels needs {len(block_out_channels)} entries, got {attention_levels}")
+            raise ValueError(
+                f"attention_levels needs {len(block_out_channels)} entries, got {attention_levels}"
+            )
         channels, sizes = list(block_out_channels), dict(self.config)
         embedding = 4 * channels[0]
         self.time_features = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(channels[0], embedding)
         self.action_encoder = ActionEncoder(action_dim, channels[0], embedding) if action_dim else None
-        self.conv_in = nn.Conv2d(latent_channels * (2 if concat_first_frame else 1), channels[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(
+            latent_channels * (2 if concat_first_frame else 1), channels[0], 3, padding=1
+        )
 
         def block(inputs: int, outputs: int, attention: bool) -> Block:
             return Block(inputs, outputs, embedding=embedding, attention=attention, config=sizes)
@@ -161,7 +166,11 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         levels = len(self.config.block_out_channels)
         for key, layer in self.temporal_layers().items():
             part, *place = key.split("/")
-            depth = {"down": lambda i: int(i), "up": lambda i: levels - 1 - int(i), "middle": lambda _: levels - 1}
+            depth = {
+                "down": lambda i: int(i),
+                "up": lambda i: levels - 1 - int(i),
+                "middle": lambda _: levels - 1,
+            }
             level = depth[part](place[0])
             channels = layer.weight.shape[0] if isinstance(layer, TemporalConv) else layer.to_out.out_features
             sizes[key] = (channels, height >> level, width >> level)
@@ -181,7 +190,8 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Args:
             latents: ``(b, f, c, h, w)`` noisy latents.
             noise_level: ``(b, f)`` diffusion timesteps.
-            actions: ``(b, f, a)``, at row i the action that leads *to* frame i; None for an action-free model.
+            actions: ``(b, f, a)``, at row i the action that leads *to* frame i; None for an action-free
+                model.
             action_kept: ``(b, f)`` bool, False drops a frame's action; None keeps all.
             first: ``(b, c, h, w)`` clean latent of the episode's first frame.
             time: what each row sees of the others.
@@ -200,8 +210,8 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             x = torch.cat([x, first.unsqueeze(1).expand_as(x)], dim=2)
         x = rearrange(x, "b f c h w -> (b f) c h w").contiguous(memory_format=torch.channels_last)
         x = self._run(self.conv_in(x), embedding, time)
-        x = self.conv_out(F.silu(self.norm_out(x)))
-        return x.unflatten(0, (batch, frames))
+        v: torch.Tensor = self.conv_out(F.silu(self.norm_out(x))).unflatten(0, (batch, frames))
+        return v
 
     def _run(self, x: torch.Tensor, embedding: torch.Tensor, time: TimeAxis) -> torch.Tensor:
         skips = [x]

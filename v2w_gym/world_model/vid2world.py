@@ -1,4 +1,4 @@
-"""The world model put together: codec, network, schedule and sampler behind ``init``, ``step`` and ``decode``."""
+"""The world model put together: codec, network, schedule, sampler behind ``init``, ``step``, ``decode``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class Vid2World:
             raise ValueError("a world model needs a causal network with actions; see `v2w train causalize`")
         if unet.config.latent_channels != codec.latent_channels:
             raise ValueError(
-                f"codec makes {codec.latent_channels} latent channels, network reads {unet.config.latent_channels}"
+                f"codec makes {codec.latent_channels} latent channels, "
+                f"network reads {unet.config.latent_channels}"
             )
         self.codec, self.unet = codec.eval(), unet.eval()
         self.frame_size = (int(frame_size[0]), int(frame_size[1]))
@@ -93,7 +94,8 @@ class Vid2World:
         context = frames_to_tensor(frames, self.frame_size)
         if context.ndim != 5 or not context.shape[1] or len(seeds) != len(context):
             raise ValueError(
-                f"frames must be (b, f, h, w, 3) with one seed per slot, got {tuple(context.shape)} and {len(seeds)} seeds"
+                "frames must be (b, f, h, w, 3) with one seed per slot, "
+                f"got {tuple(context.shape)} and {len(seeds)} seeds"
             )
         batch, length = context.shape[:2]
         checked = check_action(actions, (batch, length - 1, self.action_dim))
@@ -117,7 +119,7 @@ class Vid2World:
             ValueError: shape or range of the action; before anything is computed.
         """
         checked = check_action(action, (len(state.seed), self.action_dim))
-        after = state.clone()
+        after: WorldState = state.clone()  # type: ignore[attr-defined]  # tensorclass adds it
         moved = torch.from_numpy(checked).to(self.device)
         request = self._request(after, after.frame_index + 1, moved)
         self._append(after, self.sampler.denoise(request, after.cache), request)
@@ -128,7 +130,7 @@ class Vid2World:
         return self.codec.decode(latent)
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Write ``codec/``, ``unet/``, ``scheduler/`` and the model's part of ``world.json`` into the folder ``path``."""
+        """Write ``codec/``, ``unet/``, ``scheduler/`` and the model's part of ``world.json`` to ``path``."""
         folder = Path(path)
         self.codec.save_pretrained(folder / "codec")
         self.unet.save_pretrained(folder / "unet")
@@ -137,7 +139,11 @@ class Vid2World:
         (folder / "scheduler" / "scheduler_config.json").write_text(schedule + "\n")
         world = folder / "world.json"
         values = json.loads(world.read_text()) if world.exists() else {}
-        values |= {"frame_size": list(self.frame_size), "window": self.window, "sampler": to_dict(self.sampler.config)}
+        values |= {
+            "frame_size": list(self.frame_size),
+            "window": self.window,
+            "sampler": to_dict(self.sampler.config),
+        }
         world.write_text(json.dumps(values, indent=2) + "\n")
 
     @classmethod
@@ -165,7 +171,8 @@ class Vid2World:
             from_dict(SamplerConfig, {**world.get("sampler", {}), **(sampler or {})}, "sampler"),
         )
         for parameter in (*model.codec.parameters(), *model.unet.parameters()):
-            parameter.data = parameter.data.clone()  # off the mapped file: alignment decides which kernel runs
+            # off the mapped file: alignment decides which kernel runs
+            parameter.data = parameter.data.clone()
         return model.to(device)
 
     def to(self, device: str | torch.device) -> Vid2World:
@@ -184,7 +191,7 @@ class Vid2World:
             latents=torch.zeros(batch, self.window, c, h, w, device=self.device),
             actions=torch.zeros(batch, self.window, self.action_dim, device=self.device),
             cache=empty_cache(self.unet, batch, h, w, self.device),
-            batch_size=[batch],
+            batch_size=[batch],  # type: ignore[call-arg]  # tensorclass adds it
         )
 
     def _request(self, state: WorldState, index: torch.Tensor, actions: torch.Tensor) -> Request:
