@@ -26,7 +26,7 @@ def draw(summary: Mapping[str, Any], films: Films, starts: Sequence[str], out: P
     scenes = [(start, rows) for start, rows in filmed.items() if rows]
     if scenes:
         start, rows = scenes[0]
-        title = f"{summary['world']}: every policy from start {start}, with the same noise"
+        title = f"{summary['world']}: policies from start {start}, all with the same noise"
         subtitle = (
             "imagined frames; a green border marks a frame that the success detector takes for a success"
         )

@@ -115,11 +115,11 @@ def _label(
         left = x - size[0] * {"left": 0.0, "center": 0.5, "right": 1.0}[_side(offset)]
         return Bbox.from_bounds(left, y - size[1] / 2, *size).padded(_PADDING)
 
-    def cost(offset: Offset) -> float:
+    def cost(offset: Offset) -> Any:
         box = room(offset)
         outside = not all(inside.contains(*corner) for corner in (box.min, box.max))
-        overlaps = 100 * sum(map(box.overlaps, taken)) + 5 * sum(map(box.overlaps, lines))
-        return 1000 * outside + overlaps + 0.1 * float(np.hypot(*offset))
+        crossed = min(2, sum(map(box.overlaps, lines)))  # better across a line than far away
+        return 1000 * outside + 100 * sum(map(box.overlaps, taken)) + 5 * crossed + np.hypot(*offset) / 4
 
     offset = min(_OFFSETS, key=cost)
     axes.annotate(
