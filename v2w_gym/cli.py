@@ -133,9 +133,70 @@ def _needs(env_id: str) -> str:
     )
 
 
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    from v2w_gym.training.stages import STAGES
+
+    parser.add_argument("stage", choices=list(STAGES))
+    parser.add_argument("--config", type=Path, required=True, help="YAML, e.g. configs/drawer_close/codec.yaml")
+    parser.add_argument("--out", type=Path, help="checkpoints, curves, samples, result (default: runs/STAGE)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. loop.steps=100")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from v2w_gym.training import stages
+
+    out = arguments.out or Path("runs", arguments.stage)
+    done = stages.run(arguments.stage, arguments.config, out, arguments.overrides)
+    print(f"{arguments.stage}: {'done' if done else 'stopped by its time limit; run again to go on'}, see {out}")
+    return 0
+
+
+def _add_assemble(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, help="YAML, e.g. configs/drawer_close/world.yaml")
+    parser.add_argument("--out", type=Path, required=True, help="the world folder")
+
+
+def _assemble(arguments: argparse.Namespace) -> int:
+    from v2w_gym.config import load
+    from v2w_gym.training.assemble import AssembleConfig, assemble
+
+    assemble(load(AssembleConfig, arguments.config), arguments.out)
+    print(f'{arguments.out} is a world: gym.make("v2w_gym:Vid2World-v0", world="{arguments.out}")')
+    return 0
+
+
+def _add_validate(parser: argparse.ArgumentParser) -> None:
+    from v2w_gym.registration import SHIPPED_WORLDS
+
+    add = parser.add_argument
+    add("--world", default=next(iter(SHIPPED_WORLDS)), help="id, folder or hub id (default: %(default)s)")
+    add("--heldout", required=True, help="folder of held-out episodes")
+    add("--probes", help="folder of episodes that never succeed; recorded if it is not there")
+    add("--directions", help="folder of one constant action per direction; recorded if it is not there")
+    add("--episodes", type=int, default=100, help="held-out episodes to replay (default: %(default)s)")
+    add("--out", type=Path, default=Path("runs/validate"), help="films and validation.json (default: %(default)s)")
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from v2w_gym.envs.world import World
+    from v2w_gym.evaluation import validation
+
+    world = World.open(arguments.world)
+    if arguments.probes and not Path(arguments.probes).exists():
+        validation.record_probes(arguments.probes)
+    if arguments.directions and not Path(arguments.directions).exists():
+        validation.record_directions(arguments.directions)
+    given = validation.Validation(arguments.heldout, arguments.probes, arguments.directions, arguments.episodes)
+    print(validation.format_report(validation.validate(world, given, arguments.out)))
+    return 0
+
+
 COMMANDS = {
     "rank": Command("rank policies in imagination, against reality where it is known", _add_rank, _rank),
     "record": Command("record episodes of Meta-World (needs the extra 'metaworld')", _add_record, _record),
+    "train": Command("run one training stage, or go on with it", _add_train, _train),
+    "assemble": Command("put trained parts together as a world folder", _add_assemble, _assemble),
+    "validate": Command("hold a world against recorded reality", _add_validate, _validate),
     "worlds": Command("list the world ids and what each needs", _add_worlds, _worlds),
 }
 

@@ -1,0 +1,66 @@
+"""Episodes as latents in memory: encoded once, kept beside the codec that made them, drawn as clips."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from v2w_gym.data.episode import EpisodeFolder
+from v2w_gym.world_model.codec import FrameCodec
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips of equal length.
+
+    Attributes:
+        latents: ``(n, f, c, h, w)``, float16 in store, float32 when drawn.
+        actions: ``(n, f-1, a)`` float32, or None for action-free videos.
+    """
+
+    latents: torch.Tensor
+    actions: torch.Tensor | None
+
+    def draw(self, rng: np.random.Generator, size: int, frames: int | None = None) -> Clips:
+        """``size`` random clips, cut to ``frames`` consecutive frames at a random place if that is given."""
+        rows = torch.from_numpy(rng.integers(0, len(self.latents), size))
+        latents = self.latents[rows].float()
+        actions = None if self.actions is None else self.actions[rows]
+        if frames is None:
+            return Clips(latents, actions)
+        begin = int(rng.integers(0, latents.shape[1] - frames + 1))
+        cut = None if actions is None else actions[:, begin : begin + frames - 1]
+        return Clips(latents[:, begin : begin + frames], cut)
+
+
+def load_clips(folders: Sequence[str | Path], codec: FrameCodec, codec_path: str | Path) -> Clips:
+    """Latents and actions of every episode in ``folders``; each folder caches its own in a file."""
+    parts = [_load_folder(Path(folder), codec, Path(codec_path)) for folder in folders]
+    actions = [part.actions for part in parts]
+    kept = None if any(a is None for a in actions) else torch.cat([a for a in actions if a is not None])
+    return Clips(torch.cat([part.latents for part in parts]), kept)
+
+
+def _load_folder(folder: Path, codec: FrameCodec, codec_path: Path) -> Clips:
+    episodes = EpisodeFolder(folder)
+    weights = next(codec_path.glob("*.safetensors")).read_bytes()
+    name = hashlib.sha256(weights + "".join(f.name for f in episodes.files).encode()).hexdigest()[:12]
+    cache = folder / f"latents-{name}.pt"
+    if not cache.exists():
+        latents, actions = [], []
+        for episode in tqdm(episodes, total=len(episodes), desc=f"encoding {folder.name}", mininterval=5):
+            latents.append(codec.encode(torch.from_numpy(episode.frames)).half())
+            if episode.actions is not None:
+                actions.append(torch.from_numpy(episode.actions))
+        stored = {"latents": torch.stack(latents)}
+        if len(actions) == len(latents):
+            stored["actions"] = torch.stack(actions)
+        torch.save(stored, cache)
+    stored = torch.load(cache, weights_only=True)
+    return Clips(stored["latents"], stored.get("actions"))
