@@ -37,12 +37,12 @@ class Replay:
     @property
     def imagined(self) -> npt.NDArray[np.bool_]:
         """``(n,)`` verdict of each imagined episode under rule ``any``."""
-        return (self.probabilities >= self.threshold).any(axis=1)
+        return np.asarray((self.probabilities >= self.threshold).any(axis=1))
 
     @property
     def real(self) -> npt.NDArray[np.bool_]:
         """``(n,)`` verdict of each recorded episode under rule ``any``."""
-        return self.flags.any(axis=1)
+        return np.asarray(self.flags.any(axis=1))
 
     @property
     def agreement(self) -> float:
@@ -53,7 +53,7 @@ class Replay:
 def psnr(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> Floats:
     """Peak signal-to-noise ratio in dB of frames ``(..., h, w, 3)`` uint8; equal frames give 99."""
     error = np.square(a.astype(np.float64) - b).mean(axis=(-3, -2, -1))
-    return np.minimum(10 * np.log10(255.0**2 / np.maximum(error, 1e-12)), 99.0)
+    return np.asarray(np.minimum(10 * np.log10(255.0**2 / np.maximum(error, 1e-12)), 99.0))
 
 
 def replay(
