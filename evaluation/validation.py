@@ -116,8 +116,8 @@ def _following(world: World, episodes: Sequence[Episode], out: Path, device: str
 
 def save_comparison(
     path: Path,
-    real: Sequence[npt.NDArray[np.uint8]],
-    imagined: Sequence[npt.NDArray[np.uint8]],
+    real: Iterable[npt.NDArray[np.uint8]],
+    imagined: Iterable[npt.NDArray[np.uint8]],
     zoom: int = 3,
 ) -> None:
     """A film of recorded episodes above, imagined ones below; each ``(f, h, w, 3)`` uint8."""

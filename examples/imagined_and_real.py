@@ -59,7 +59,7 @@ def picture(columns: dict[str, tuple[Episode, Episode]], index: int) -> Picture:
 
 def main() -> None:
     """Parse the command line and write the film."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--policy", action="append", help="repeat for more; default: four shipped ones")
     parser.add_argument("--world", default="Vid2World-DrawerClose-v0")
     parser.add_argument("--seed", type=int, default=7)
@@ -72,7 +72,7 @@ def main() -> None:
     reality.close()
     last = min(len(episode) for pair in columns.values() for episode in pair) - 1
     film = [picture(columns, i) for i in [*range(last + 1), *[last] * 8]]
-    imageio.mimwrite(arguments.out, film, duration=125, loop=0)  # type: ignore[arg-type]
+    imageio.mimwrite(arguments.out, film, duration=125, loop=0)
     print(f"wrote {arguments.out}")
 
 
