@@ -94,7 +94,7 @@ class Rollout:
                     tqdm.write(f"policy {name!r} stopped, the others go on: {failure}", sys.stderr)
                     finished_here = sum(r.policy == name for r in self.records)
                     bar.n = len(self.records) * horizon  # the batch that was under way does not count
-                    bar.total -= (len(self.starts) - finished_here) * horizon
+                    bar.total = (bar.total or 0) - (len(self.starts) - finished_here) * horizon
 
     def _run_policy(self, name: str, policy: GuardedPolicy, missing: Sequence[str], bar: Any) -> None:
         for starts in _batches(missing, self.batch_size):

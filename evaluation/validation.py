@@ -19,6 +19,7 @@ import numpy.typing as npt
 from v2w_gym.data.episode import Episode, EpisodeFolder
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation.replay import Replay, psnr, replay
+from v2w_gym.training.detector import confusion
 
 DIRECTIONS = ("+x", "-x", "+y", "-y", "+z", "-z")
 
@@ -47,6 +48,8 @@ def validate(world: World, config: Validation, out: str | Path, *, device: str =
     episodes = list(EpisodeFolder(config.heldout, config.episodes))
     played = replay(world, episodes, device=device)
     report: dict[str, Any] = {"world": world.config.name, "replay": _replay_report(played, episodes)}
+    flags = np.stack([episode.success for episode in episodes])
+    report["detector_on_imagined"] = confusion(world.detector(), played.frames, flags)
     save_comparison(out / "replay.mp4", [episode.frames for episode in episodes[:8]], played.frames[:8])
     if config.probes is not None:
         report["optimism"] = _optimism(world, list(EpisodeFolder(config.probes)), out, device)
@@ -63,7 +66,6 @@ def _replay_report(played: Replay, episodes: Sequence[Episode]) -> dict[str, Any
         for e, r, i in zip(episodes, played.real, played.imagined, strict=True)
         if r != i
     ]
-    called = played.probabilities >= played.threshold
     return {
         "episodes": len(episodes),
         "verdict_agreement": played.agreement,
@@ -73,11 +75,6 @@ def _replay_report(played: Replay, episodes: Sequence[Episode]) -> dict[str, Any
             k: round(float(played.psnr[[kind == k for kind in kinds]].mean()), 2) for k in sorted(set(kinds))
         },
         "disagreements": wrong,
-        "frame_confusion_imagined": {
-            f"real_{real}_imagined_{seen}": int(((played.flags == real) & (called == seen)).sum())
-            for real in (True, False)
-            for seen in (True, False)
-        },
     }
 
 

@@ -16,8 +16,9 @@ LAYERS = (
     {"cli", "__main__", "examples"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-SIDEWAYS = {("envs", "rewards"), ("__main__", "cli")}
-"""Rooms of one layer that may know each other; an environment is given its reward by a detector."""
+SIDEWAYS = {("envs", "rewards"), ("evaluation", "training"), ("__main__", "cli")}
+"""Rooms of one layer that may know each other: an environment is given its reward by a detector, and validation
+counts a detector's errors as its training does."""
 
 
 def modules() -> list[Path]:

@@ -137,7 +137,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     from v2w_gym.training.stages import STAGES
 
     parser.add_argument("stage", choices=list(STAGES))
-    parser.add_argument("--config", type=Path, required=True, help="YAML, e.g. configs/drawer_close/codec.yaml")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML, e.g. configs/drawer_close/codec.yaml"
+    )
     parser.add_argument("--out", type=Path, help="checkpoints, curves, samples, result (default: runs/STAGE)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. loop.steps=100")
 
@@ -147,12 +149,16 @@ def _train(arguments: argparse.Namespace) -> int:
 
     out = arguments.out or Path("runs", arguments.stage)
     done = stages.run(arguments.stage, arguments.config, out, arguments.overrides)
-    print(f"{arguments.stage}: {'done' if done else 'stopped by its time limit; run again to go on'}, see {out}")
+    print(
+        f"{arguments.stage}: {'done' if done else 'stopped by its time limit; run again to go on'}, see {out}"
+    )
     return 0
 
 
 def _add_assemble(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, required=True, help="YAML, e.g. configs/drawer_close/world.yaml")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML, e.g. configs/drawer_close/world.yaml"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the world folder")
 
 
@@ -165,6 +171,26 @@ def _assemble(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_card(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--world", type=Path, required=True, help="the world folder")
+    add(
+        "--validation",
+        type=Path,
+        default=Path("runs/validate/validation.json"),
+        help="(default: %(default)s)",
+    )
+    add("runs", nargs="+", metavar="stage=folder", help="in the order of training, e.g. codec=runs/codec")
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from v2w_gym.training.card import write_card
+
+    write_card(arguments.world, dict(run.split("=", 1) for run in arguments.runs), arguments.validation)
+    print(f"wrote {arguments.world / 'README.md'}")
+    return 0
+
+
 def _add_validate(parser: argparse.ArgumentParser) -> None:
     from v2w_gym.registration import SHIPPED_WORLDS
 
@@ -174,7 +200,12 @@ def _add_validate(parser: argparse.ArgumentParser) -> None:
     add("--probes", help="folder of episodes that never succeed; recorded if it is not there")
     add("--directions", help="folder of one constant action per direction; recorded if it is not there")
     add("--episodes", type=int, default=100, help="held-out episodes to replay (default: %(default)s)")
-    add("--out", type=Path, default=Path("runs/validate"), help="films and validation.json (default: %(default)s)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("runs/validate"),
+        help="films and validation.json (default: %(default)s)",
+    )
 
 
 def _validate(arguments: argparse.Namespace) -> int:
@@ -186,7 +217,9 @@ def _validate(arguments: argparse.Namespace) -> int:
         validation.record_probes(arguments.probes)
     if arguments.directions and not Path(arguments.directions).exists():
         validation.record_directions(arguments.directions)
-    given = validation.Validation(arguments.heldout, arguments.probes, arguments.directions, arguments.episodes)
+    given = validation.Validation(
+        arguments.heldout, arguments.probes, arguments.directions, arguments.episodes
+    )
     print(validation.format_report(validation.validate(world, given, arguments.out)))
     return 0
 
@@ -197,6 +230,7 @@ COMMANDS = {
     "train": Command("run one training stage, or go on with it", _add_train, _train),
     "assemble": Command("put trained parts together as a world folder", _add_assemble, _assemble),
     "validate": Command("hold a world against recorded reality", _add_validate, _validate),
+    "card": Command("write the card of a world from its training and its validation", _add_card, _card),
     "worlds": Command("list the world ids and what each needs", _add_worlds, _worlds),
 }
 

@@ -1,0 +1,82 @@
+"""The card of a world: what it was trained on, for how long, and what validation found. Written, never typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from v2w_gym.envs.world import World, write_hashes
+from v2w_gym.training.detector import add_to_card
+
+
+def write_card(folder: str | Path, runs: Mapping[str, str], validation: str | Path) -> None:
+    """Write ``README.md`` of a world, add imagined frames to its detector's card, and hash the world anew.
+
+    Args:
+        folder: the world.
+        runs: stage name to the folder that it was trained in, in the order of training.
+        validation: ``validation.json`` of ``v2w validate``.
+    """
+    folder = Path(folder)
+    report = json.loads(Path(validation).read_text())
+    add_to_card(
+        folder / "detector", "imagined frames (replay of held-out actions)", report["detector_on_imagined"]
+    )
+    write_hashes(folder)
+    world = World.open(folder)
+    model = world.model()
+    lines = [
+        f"# World `{world.config.name}`, version {world.config.version}",
+        "",
+        f"Weights and sampler `{model.hash}`. {world.config.frame_size[0]}x{world.config.frame_size[1]} RGB, "
+        f"{world.config.horizon} steps, window of {world.config.window} frames, "
+        f"{world.config.sampler.get('steps')} denoising steps.",
+        "",
+        "## Training",
+        "",
+        "| stage | steps | minutes | last losses |",
+        "|---|---|---|---|",
+        *(_stage(name, Path(path)) for name, path in runs.items()),
+        "",
+        *_validation(report),
+        "",
+        "The success detector has a card of its own in `detector/README.md`.",
+    ]
+    (folder / "README.md").write_text("\n".join(lines) + "\n")
+
+
+def _stage(name: str, folder: Path) -> str:
+    lines = [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
+    last = lines[-1]
+    minutes, previous = 0.0, 0.0
+    for line in lines:  # the clock starts anew when a run is resumed
+        minutes += line["minutes"] - (previous if line["minutes"] > previous else 0.0)
+        previous = line["minutes"]
+    losses = ", ".join(f"{k} {v:.4g}" for k, v in last.items() if k not in ("step", "minutes"))
+    return f"| {name} | {last['step']} | {minutes:.0f} | {losses} |"
+
+
+def _validation(report: Mapping[str, Any]) -> list[str]:
+    played = report["replay"]
+    lines = [
+        "## Validation",
+        "",
+        f"Open-loop replay of {played['episodes']} held-out episodes: the detector's verdict agrees with the "
+        f"simulator's flag in {played['verdict_agreement']:.1%}; {played['psnr_mean_db']:.1f} dB on average over all "
+        f"steps, {played['psnr_by_step_db'][-1]:.1f} dB at the last.",
+    ]
+    if "optimism" in report:
+        lines += ["", "| never succeeds in reality | imagined success | episodes |", "|---|---|---|"]
+        lines += [
+            f"| {kind} | {row['imagined_success']:.2f} | {row['episodes']} |"
+            for kind, row in report["optimism"].items()
+        ]
+    if "action_following" in report:
+        row = report["action_following"]
+        lines += [
+            "",
+            f"Constant actions move the imagined hand as the real one in {row['right']} of {row['of']} directions.",
+        ]
+    return lines
