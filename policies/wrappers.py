@@ -112,28 +112,3 @@ class Erratic(Handicap):
             if replaced:
                 actions[slot] = drawn
         return actions
-
-
-class Tiring(Handicap):
-    """Works for some steps of an episode, then stands still."""
-
-    def __init__(self, policy: Policy, steps: int) -> None:
-        super().__init__(policy)
-        self.steps = steps
-        self._age: dict[int, int] = {}
-
-    def reset(self, instruction: Sequence[str], slots: Sequence[int]) -> None:
-        """The slots are fresh again."""
-        super().reset(instruction, slots)
-        for slot in slots:
-            self._age.pop(slot, None)
-
-    def act(self, observation: Mapping[str, Any]) -> Actions:
-        """Actions ``(b, a)``; zero for a slot that is tired."""
-        actions = super().act(observation)
-        for slot in range(len(actions)):
-            age = self._age.get(slot, 0)
-            self._age[slot] = age + 1
-            if age >= self.steps:
-                actions[slot] = 0.0
-        return actions

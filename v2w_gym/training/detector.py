@@ -3,7 +3,7 @@
 The simulator's flag turns within millimetres, so most frames are easy and a few decide. Half of each batch is
 drawn from hard frames: first those close in time to a turn of the flag, later those that the network itself
 gets wrong. Temperature, shift and threshold are then chosen on episodes that were not trained on, since that
-emphasis distorts probabilities. The verdict that counts is per episode: is any frame after the first above it?
+emphasis distorts probabilities. The verdict that counts is per episode: any frame but the first above it?
 """
 
 from __future__ import annotations

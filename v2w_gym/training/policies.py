@@ -69,6 +69,7 @@ class PoliciesConfig:
 
     Attributes:
         runs: the training runs.
+        weights: folder for the finished weights, one safetensors file per stage.
         aims: the labels to make.
         clean: demonstrations by the expert itself.
         recovery: demonstrations by clumsy behaviours, labelled by the expert.
@@ -82,6 +83,7 @@ class PoliciesConfig:
     """
 
     runs: tuple[Run, ...]
+    weights: str
     aims: tuple[Aim, ...] = (Aim("true"),)
     clean: int = 100
     recovery: int = 150
@@ -159,21 +161,19 @@ def _cached_demonstrations(config: PoliciesConfig, out: Path) -> Demonstrations:
         return Demonstrations(file["frames"], file["labels"])
 
 
-def train(config: PoliciesConfig, out: str | Path, weights: str | Path) -> bool:
+def train(config: PoliciesConfig, out: str | Path) -> bool:
     """Train (or go on training) all runs.
 
     Args:
-        config: what to train.
+        config: what to train, and where the weights go.
         out: folder for demonstrations, checkpoints and loss curves.
-        weights: folder for the finished weights, one safetensors file per stage.
     """
-    out, weights = Path(out), Path(weights)
-    out.mkdir(parents=True, exist_ok=True)
-    weights.mkdir(parents=True, exist_ok=True)
+    out = Path(out)
     _check(config)
+    out.mkdir(parents=True, exist_ok=True)
     data = _cached_demonstrations(config, out)
     for run in config.runs:
-        fit(run, config, data, out / run.name, weights)
+        fit(run, config, data, out / run.name)
     return True
 
 
@@ -200,8 +200,10 @@ def _select(
     )
 
 
-def fit(run: Run, config: PoliciesConfig, data: Demonstrations, out: Path, weights: Path) -> None:
-    """Train one run on its share of ``data`` and save its stages to ``weights``."""
+def fit(run: Run, config: PoliciesConfig, data: Demonstrations, out: Path) -> None:
+    """Train one run on its share of ``data`` and save its stages to ``config.weights``."""
+    weights = Path(config.weights)
+    weights.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed + run.seed)
     policy = CnnPolicy(config.cnn)
     loop = Loop(policy, _loop_config(run, config), out)

@@ -1,0 +1,160 @@
+"""Policies: shapes and ranges, slots that do not influence one another, names, files."""
+
+import numpy as np
+import pytest
+
+from v2w_gym import policies
+from v2w_gym.policies.cnn import CnnConfig, CnnPolicy
+from v2w_gym.policies.simple import ConstantPolicy, RandomPolicy, StillPolicy
+from v2w_gym.policies.wrappers import Biased, Delayed, Erratic, Scaled
+
+INSTRUCTION = "close the drawer"
+
+
+class Brightness:
+    """Acts on what it sees, so that a test knows which frame it saw."""
+
+    def reset(self, instruction, slots):
+        pass
+
+    def act(self, observation):
+        return np.repeat(observation["pixels"].mean(axis=(1, 2, 3))[:, None] / 255.0, 4, axis=1)
+
+
+class OnlyActs:
+    def act(self, observation):
+        return np.zeros((len(observation["pixels"]), 4))
+
+
+def films(slots, steps=6, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (steps, slots, 64, 64, 3), dtype=np.uint8)
+
+
+def play(policy, film, seeds):
+    """Actions ``(f, b, a)`` of a policy that is shown a film ``(f, b, h, w, 3)`` from the beginning."""
+    if hasattr(policy, "seed"):
+        policy.seed(seeds)
+    policy.reset([INSTRUCTION] * film.shape[1], list(range(film.shape[1])))
+    return np.stack([policy.act({"pixels": pixels}) for pixels in film])
+
+
+@pytest.mark.parametrize("name", policies.names())
+def test_shipped_policy_keeps_the_contract(name):
+    policy = policies.load(name)
+    assert isinstance(policy, policies.Policy)
+    film, seeds = films(slots=3), [5, 6, 7]
+    actions = play(policy, film, seeds)
+    assert actions.shape == (6, 3, 4)
+    assert actions.dtype == np.float32
+    assert np.abs(actions).max() <= 1.0
+    np.testing.assert_array_equal(play(policy, film, seeds), actions)
+    order = [2, 0, 1]
+    shuffled = play(policies.load(name), film[:, order], [seeds[i] for i in order])
+    np.testing.assert_allclose(shuffled, actions[:, order], atol=1e-5)
+    alone = play(policies.load(name), film[:, 1:2], seeds[1:2])
+    np.testing.assert_allclose(alone, actions[:, 1:2], atol=1e-5)
+
+
+def test_policies_do_not_touch_what_they_are_shown():
+    film = films(slots=2)
+    before = film.copy()
+    for name in policies.names():
+        play(policies.load(name), film, [1, 2])
+    np.testing.assert_array_equal(film, before)
+
+
+def test_delayed_sees_old_frames_and_forgets_at_reset():
+    film = films(slots=2)
+    now = play(Brightness(), film, [0, 0])
+    policy = Delayed(Brightness(), frames=2)
+    late = play(policy, film, [0, 0])
+    np.testing.assert_allclose(late[2:], now[:-2])
+    np.testing.assert_allclose(late[:2], now[[0, 0]])
+    policy.reset([INSTRUCTION], [1])  # slot 1 begins anew, slot 0 goes on
+    mixed = policy.act({"pixels": film[0]})
+    np.testing.assert_allclose(mixed[1], now[0, 1])
+    np.testing.assert_allclose(mixed[0], now[-2, 0])
+
+
+def test_handicaps_do_what_they_say():
+    film = films(slots=2)
+    own = ConstantPolicy([0.5, -1.0, 0.0, 1.0])
+    np.testing.assert_allclose(play(Scaled(own, 0.5), film, [0, 0])[0, 0], [0.25, -0.5, 0.0, 0.5])
+    np.testing.assert_allclose(play(Biased(own, [0.8, 0, 0, 0]), film, [0, 0])[0, 0], [1.0, -1.0, 0.0, 1.0])
+    replaced = play(Erratic(own, 0.3), films(slots=50, steps=20), list(range(50))) != own.action
+    assert 0.25 < replaced.any(axis=-1).mean() < 0.35
+    assert not play(StillPolicy(), film, [0, 0]).any()
+    random = play(RandomPolicy(), film, [3, 4])
+    assert not np.allclose(random[:, 0], random[:, 1])
+
+
+def test_cnn_survives_its_file(tmp_path):
+    policy, film = CnnPolicy(CnnConfig(channels=(4, 4, 8))), films(slots=2)
+    policy.half().float()  # weights are kept as float16
+    policy.save(tmp_path / "p.safetensors", {"run": "test"})
+    again = CnnPolicy.load(tmp_path / "p.safetensors")
+    assert again.config == policy.config
+    np.testing.assert_array_equal(play(again, film, [0, 0]), play(policy, film, [0, 0]))
+
+
+def test_cnn_refuses_bad_files_and_frames(tmp_path):
+    path = tmp_path / "p.safetensors"
+    with pytest.raises(FileNotFoundError, match="v2w train policies"):
+        CnnPolicy.load(path)
+    CnnPolicy().save(path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="not a whole safetensors"):
+        CnnPolicy.load(path)
+    with pytest.raises(ValueError, match="uint8"):
+        CnnPolicy().act({"pixels": np.zeros((1, 64, 64, 3), np.float32)})
+    with pytest.raises(ValueError, match="resize"):
+        CnnPolicy().act({"pixels": np.zeros((1, 32, 32, 3), np.uint8)})
+
+
+def test_resolve_takes_names_modules_and_files(tmp_path):
+    assert type(policies.resolve("still")) is StillPolicy
+    assert type(policies.resolve("v2w_gym.policies.simple:RandomPolicy")) is RandomPolicy
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "class Mine:\n    def act(self, observation):\n        return [[0, 0, 0, 0]]\n"
+        "instance = Mine()\ndef make():\n    return Mine()\ndef needs(x):\n    return Mine()\nnumber = 3\n"
+    )
+    for attribute in ("Mine", "instance", "make"):
+        assert policies.resolve(f"{file}:{attribute}").act({}) == [[0, 0, 0, 0]]
+    for attribute, message in (("number", "act"), ("needs", "without arguments"), ("instanse", "instance")):
+        with pytest.raises(ValueError, match=message):
+            policies.resolve(f"{file}:{attribute}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [("stil", "did you mean 'still'"), ("no_such_module:x", "cannot import"), ("no/file.py:x", "no file")],
+)
+def test_resolve_says_what_is_wrong(spec, message):
+    with pytest.raises(ValueError, match=message):
+        policies.resolve(spec)
+
+
+def test_a_broken_file_is_named(tmp_path):
+    file = tmp_path / "broken.py"
+    file.write_text("1 / 0")
+    with pytest.raises(ValueError, match="ZeroDivisionError"):
+        policies.resolve(f"{file}:x")
+
+
+def test_cloning_learns_and_saves_its_stages(tmp_path):
+    from v2w_gym.training.policies import Aim, Demonstrations, PoliciesConfig, Run, fit
+
+    rng = np.random.default_rng(0)
+    place = rng.uniform(-1.0, 1.0, (2, 16)).astype(np.float32)
+    frames = np.zeros((2, 16, 64, 64, 3), np.uint8)
+    for index in np.ndindex(2, 16):  # a bar whose place is the action
+        column = round(30 + 25 * float(place[index]))
+        frames[index][:, column : column + 4] = 255
+    labels = np.repeat(place[None, ..., None], 4, axis=-1)
+    run = Run("toy", clean=2, recovery=0, stages=(20, 120))
+    config = PoliciesConfig((run,), str(tmp_path), (Aim("true"),), clean=2, recovery=0, batch_size=16)
+    fit(run, config, Demonstrations(frames, labels), tmp_path / "run")
+    begun, done = (CnnPolicy.load(tmp_path / f"toy-{step:04d}.safetensors") for step in (20, 120))
+    error = [np.abs(p.act({"pixels": frames[0]}) - labels[0, 0]).mean() for p in (begun, done)]
+    assert error[1] < 0.25 < error[0]
