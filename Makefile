@@ -1,0 +1,103 @@
+# One command each; what is missing is installed first, into .venv. `make help` lists them.
+#
+#   PYTHON      interpreter that makes .venv, 3.11 or later
+#   TORCH_ARGS  options of pip for torch alone. On Linux without a GPU, name PyTorch's CPU index here, as in
+#               make rank TORCH_ARGS="--extra-index-url ADDRESS"; pip alone fetches gigabytes of CUDA with it.
+#   WORKERS     processes for tests, recording and fine-tuning
+
+PYTHON ?= $(or $(shell command -v python3.11),python3)
+VENV ?= .venv
+TORCH_ARGS ?=
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+V2W := $(BIN)/v2w
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
+INSTALL := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt
+CONFIGS := configs/drawer_close
+WORLD := v2w_gym/worlds/drawer_close
+
+.PHONY: help rank test test-all lint setup
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+# ------------------------------------------------------------------------------------------ use and test
+
+rank: $(VENV)/installed ## rank all shipped policies in imagination, against reality; results in runs/rank
+	$(V2W) rank --episodes 50 --out runs/rank
+
+test: lint ## linters, type checker and the fast tests
+	$(PYTEST) -m "not slow"
+
+test-all: setup lint ## the same with the slow tests, and those that need Meta-World
+	$(PYTEST)
+
+lint: $(VENV)/installed-dev ## linters and type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/installed-all ## install everything, Meta-World included
+
+# torch comes first and alone, so that TORCH_ARGS choose its build; setuptools with it, for the pinned version
+$(VENV)/torch: constraints.txt
+	$(PYTHON) -m venv $(VENV) || { echo "on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(INSTALL) setuptools
+	$(INSTALL) $(TORCH_ARGS) torch
+	@touch $@
+
+$(VENV)/installed: $(VENV)/torch pyproject.toml
+	$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/torch pyproject.toml
+	$(INSTALL) --no-build-isolation --editable ".[dev]"
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-all: $(VENV)/torch pyproject.toml
+	$(INSTALL) --no-build-isolation --editable ".[dev,metaworld]"
+	@touch $@ $(VENV)/installed $(VENV)/installed-dev
+
+# -------------------------------------------------------------------------- make the world, in this order
+# Every stage goes on from where it was stopped. Minutes are about those of two cores that are not idle.
+# Recording needs an offscreen OpenGL (Debian: apt-get install libosmesa6).
+
+.PHONY: data codec pretrain finetune detector policies reality world validate
+VIDEO_TASKS := drawer-open-v3 door-close-v3 button-press-topdown-v3 push-v3 reach-v3
+RECORD := $(V2W) record --workers $(WORKERS)
+
+data: setup ## record training, held-out and action-free episodes: 15 minutes
+	$(RECORD) --out data/train --episodes 6000
+	$(RECORD) --out data/heldout --episodes 400 --first-seed 900000
+	seed=500000; for task in $(VIDEO_TASKS); do \
+	    $(RECORD) --out data/videos --episodes 200 --task $$task --first-seed $$seed --no-actions || exit 1; \
+	    seed=$$((seed + 1000)); \
+	done
+
+codec: setup ## frames to latents and back: 25 minutes
+	$(V2W) train codec --config $(CONFIGS)/codec.yaml
+
+pretrain: setup ## a non-causal, action-free video model: 20 minutes
+	$(V2W) train pretrain --config $(CONFIGS)/pretrain.yaml
+
+finetune: setup ## made causal by extrapolative weight transfer, trained with actions: 95 minutes
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node $(WORKERS) -m v2w_gym train finetune \
+	    --config $(CONFIGS)/finetune.yaml loop.threads=1
+
+detector: setup ## the success detector: 40 minutes
+	$(V2W) train detector --config $(CONFIGS)/detector.yaml
+
+policies: setup ## image policies, from barely trained to converged: 20 minutes
+	$(V2W) train policies --config $(CONFIGS)/policies.yaml
+
+reality: setup ## start contexts, and every shipped policy in Meta-World from each of the 100
+	mkdir -p $(WORLD)
+	$(BIN)/python -c "from v2w_gym.data import reality; reality.make_starts(range(100)).save('$(WORLD)/starts')"
+	$(BIN)/python -c "from v2w_gym import policies; from v2w_gym.data import reality; reality.measure( \
+	    policies.names(), policies.load, '$(WORLD)/reality.json', command='make reality', workers=$(WORKERS))"
+
+world: setup ## put the trained parts together as the world that the package ships
+	$(V2W) assemble --config $(CONFIGS)/world.yaml --out $(WORLD)
+
+validate: setup ## hold the world against recorded reality: replay, optimism, action following
+	$(V2W) validate --world $(WORLD) --heldout data/heldout --probes data/probes --directions data/directions

@@ -1,0 +1,33 @@
+"""The examples run as a user runs them, and the pages of docs/ say what the code does."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ARGUMENTS = {
+    "quickstart": (["--out", "out"], ["out/episode.mp4", "out/episode.png"]),
+    "rank_my_policy": (
+        ["--episodes", "4", "--out", "out", "--against", "v2w_gym.policies.simple:StillPolicy"],
+        ["out/summary.json", "out/contact_sheet.png", "out/episodes.mp4", "out/ledger.jsonl"],
+    ),
+    "train_sb3": (["--steps", "64", "--out", "out/ppo.zip"], ["out/ppo.zip"]),
+}
+"""Arguments beside --world, and files that must be there afterwards."""
+NEEDS_META_WORLD = {"imagined_and_real"}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_example_runs(name, tiny_world, tmp_path, monkeypatch):
+    arguments, written = ARGUMENTS[name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--world", str(tiny_world), *arguments])
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    for file in written:
+        assert (tmp_path / file).stat().st_size > 0
+
+
+def test_every_example_is_tested_or_says_why_not():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(ARGUMENTS) | NEEDS_META_WORLD
