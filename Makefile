@@ -62,7 +62,7 @@ $(VENV)/installed-all: $(VENV)/torch pyproject.toml
 # Every stage goes on from where it was stopped. Minutes are about those of two cores that are not idle.
 # Recording needs an offscreen OpenGL (Debian: apt-get install libosmesa6).
 
-.PHONY: data codec pretrain finetune detector policies reality world validate
+.PHONY: data onpolicy codec pretrain finetune detector policies reality world validate card
 VIDEO_TASKS := drawer-open-v3 door-close-v3 button-press-topdown-v3 push-v3 reach-v3
 RECORD := $(V2W) record --workers $(WORKERS)
 
@@ -73,6 +73,14 @@ data: setup ## record training, held-out and action-free episodes: 15 minutes
 	    $(RECORD) --out data/videos --episodes 200 --task $$task --first-seed $$seed --no-actions || exit 1; \
 	    seed=$$((seed + 1000)); \
 	done
+
+onpolicy: setup ## record what image policies of a second family do, which are never ranked
+	$(V2W) train policies --config $(CONFIGS)/policies_onpolicy.yaml --out runs/policies_onpolicy
+	$(BIN)/python -c "from pathlib import Path; from v2w_gym.data import reality; \
+	    from v2w_gym.policies.cnn import CnnPolicy; \
+	    files = sorted(Path('runs/policies_onpolicy/weights').glob('*.safetensors')); \
+	    reality.record_policies({f.stem: str(f) for f in files}, CnnPolicy.load, 'data/onpolicy', \
+	        range(400000, 401500), reality.DisturbConfig(), workers=$(WORKERS))"
 
 codec: setup ## frames to latents and back: 25 minutes
 	$(V2W) train codec --config $(CONFIGS)/codec.yaml
@@ -93,11 +101,14 @@ policies: setup ## image policies, from barely trained to converged: 20 minutes
 reality: setup ## start contexts, and every shipped policy in Meta-World from each of the 100
 	mkdir -p $(WORLD)
 	$(BIN)/python -c "from v2w_gym.data import reality; reality.make_starts(range(100)).save('$(WORLD)/starts')"
-	$(BIN)/python -c "from v2w_gym import policies; from v2w_gym.data import reality; reality.measure( \
-	    policies.names(), policies.load, '$(WORLD)/reality.json', command='make reality', workers=$(WORKERS))"
+	$(BIN)/python -c "from v2w_gym.training.policy_card import measure_shipped; \
+	    measure_shipped('$(WORLD)/reality.json', 'make reality', workers=$(WORKERS))"
 
 world: setup ## put the trained parts together as the world that the package ships
 	$(V2W) assemble --config $(CONFIGS)/world.yaml --out $(WORLD)
 
 validate: setup ## hold the world against recorded reality: replay, optimism, action following
 	$(V2W) validate --world $(WORLD) --heldout data/heldout --probes data/probes --directions data/directions
+
+card: setup ## write the world's card from its training and its validation
+	$(V2W) card --world $(WORLD) $(foreach stage,codec pretrain finetune detector,$(stage)=runs/$(stage))
