@@ -59,8 +59,8 @@ def write_card(weights: Path, table: dict[str, Any]) -> None:
         lines.append(f"| {path.name} | {values} | `{digest}` |")
     lines += [
         "",
-        f"True success in Meta-World {table['metaworld']}, {table['episodes']} start seeds, flag after any of",
-        f"the 32 actions, by `{table['command']}`:",
+        f"True success in Meta-World {table['metaworld']} from {table['episodes']} start seeds (flag after",
+        f"any of the 32 actions), by `{table['command']}`:",
         "",
         "| policy | what it is | success |",
         "|---|---|---|",
