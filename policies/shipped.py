@@ -39,7 +39,7 @@ def _converged() -> CnnPolicy:
 
 
 SHIPPED: dict[str, Shipped] = {
-    "converged": Shipped("cloned from 250 demonstrations until nothing improved", _converged),
+    "converged": Shipped("cloned from 250 demonstrations, trained to the end", _converged),
     "stage-140": Shipped("the same training, step 140 of 1500", lambda: _cnn("full-0140")),
     "stage-080": Shipped("the same training, step 80 of 1500", lambda: _cnn("full-0080")),
     "stage-020": Shipped("the same training, step 20: hardly looks at the frame", lambda: _cnn("full-0020")),
@@ -47,14 +47,11 @@ SHIPPED: dict[str, Shipped] = {
     "blind": Shipped(
         "cloned from an expert that believes the drawer in the middle", lambda: _cnn("blind-0600")
     ),
-    "beside": Shipped(
-        "cloned from an expert that believes the drawer 2.5 cm to the right", lambda: _cnn("beside-0600")
-    ),
-    "delayed": Shipped("converged, but sees what was five frames ago", lambda: Delayed(_converged(), 5)),
-    "biased": Shipped("converged, with a drift to the right", lambda: Biased(_converged(), [0.6, 0, 0, 0])),
+    "delayed": Shipped("converged, but sees what was six frames ago", lambda: Delayed(_converged(), 6)),
+    "biased": Shipped("converged, with a drift to the left", lambda: Biased(_converged(), [-0.6, 0, 0, 0])),
     "half-speed": Shipped("converged, every action halved", lambda: Scaled(_converged(), 0.5)),
     "erratic-30": Shipped("converged, 30 % of its actions random", lambda: Erratic(_converged(), 0.3)),
-    "erratic-50": Shipped("converged, 50 % of its actions random", lambda: Erratic(_converged(), 0.5)),
+    "erratic-60": Shipped("converged, 60 % of its actions random", lambda: Erratic(_converged(), 0.6)),
     "random": Shipped("uniform random actions", RandomPolicy),
     "sideways": Shipped("pushes to the right and ahead", lambda: ConstantPolicy([1.0, 0.5, 0.0, 0.0])),
     "still": Shipped("does nothing", StillPolicy),
