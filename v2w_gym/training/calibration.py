@@ -34,7 +34,7 @@ def fit_calibration(logits: Floats, flags: Flags) -> tuple[float, float]:
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     return log_temperature.exp().item(), shift.item()
 
 
@@ -53,7 +53,7 @@ def choose_threshold(probability: Floats, flags: Flags) -> float:
     """
     candidates = np.arange(0.05, 0.951, 0.01)
     verdicts = episode_probability(probability)[:, None] >= candidates
-    agreement = (verdicts == flags[:, 1:].any(axis=1)[:, None]).mean(axis=0)
+    agreement = (verdicts == np.any(flags[:, 1:], axis=1, keepdims=True)).mean(axis=0)
     return float(np.round(np.median(candidates[agreement == agreement.max()]), 2))
 
 
