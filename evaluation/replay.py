@@ -1,4 +1,4 @@
-"""Replay recorded actions in imagination, open loop, and hold the imagined frames against the recorded ones."""
+"""Replay recorded actions in imagination, open loop, and hold imagined frames against recorded ones."""
 
 from __future__ import annotations
 

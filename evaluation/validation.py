@@ -1,7 +1,7 @@
 """Hold a world against recorded reality before anyone believes its rankings: ``v2w validate``.
 
-Three questions. Replay: do held-out action sequences end as they ended? Optimism: do sequences that fail in reality
-fail in imagination? Action following: does a constant action move the imagined hand as it moves the real one?
+Three questions. Replay: do held-out action sequences end as they ended? Optimism: do sequences that fail in
+reality fail in imagination? Action following: does a constant action move the imagined hand as the real one?
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Validation:
     Attributes:
         heldout: folder of held-out episodes, recorded like the training data.
         probes: folder of episodes of behaviours that never succeed; None leaves that question out.
-        directions: folder with one episode per entry of ``DIRECTIONS``, by ``record_directions``; None likewise.
+        directions: folder made by ``record_directions``; None likewise.
         episodes: how many held-out episodes to replay.
     """
 

@@ -1,6 +1,6 @@
 """Film policies from the same start in reality and in imagination: ``python examples/imagined_and_real.py``.
 
-Makes the README's moving picture. Needs Meta-World: ``pip install -e ".[metaworld]"``. About ten seconds per policy.
+Makes the README's moving picture. Needs Meta-World: ``make setup``. Takes a few seconds per policy.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def imagined_episode(policy: Any, world: str, seed: int) -> Episode:
 
 
 def picture(columns: dict[str, tuple[Episode, Episode]], index: int) -> Picture:
-    """Frame ``index``: reality above, imagination below, one column per policy; green once the drawer is closed."""
+    """Frame ``index``: reality above, imagination below, one column per policy; green once it is closed."""
     page = canvas.blank(TOP + 2 * (SIDE + 12) + 4, LEFT + len(columns) * (SIDE + 14))
     for row, word in enumerate(("reality", "imagined")):
         canvas.write(page, word, x=8, y=TOP + row * (SIDE + 12) + SIDE // 2 - 4, size=15, bold=True)

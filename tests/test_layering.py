@@ -17,7 +17,7 @@ LAYERS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 SIDEWAYS = {("envs", "rewards"), ("evaluation", "training"), ("__main__", "cli")}
-"""Rooms of one layer that may know each other: an environment is given its reward by a detector, and validation
+"""Rooms of one layer that may know each other: a detector gives an environment its reward, and validation
 counts a detector's errors as its training does."""
 
 

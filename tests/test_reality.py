@@ -1,11 +1,15 @@
 """Policies in the simulator: what they see, what is written down, what is not done twice."""
 
+import ctypes.util
 import json
 import os
 
 import numpy as np
 import pytest
 
+if ctypes.util.find_library("OSMesa") is None:
+    pytest.skip("no offscreen OpenGL: apt-get install libosmesa6", allow_module_level=True)
+os.environ.setdefault("MUJOCO_GL", "osmesa")  # read when mujoco is imported, just below
 os.environ.setdefault("LP_NUM_THREADS", "0")
 pytest.importorskip("metaworld")
 pytestmark = pytest.mark.reality

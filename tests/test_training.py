@@ -39,7 +39,8 @@ def episodes(folder: Path, count: int, with_actions: bool) -> str:
             frames[t, 4:10, x : x + 5] = (250, 30, 30)
             x = int(np.clip(x + (actions[t, 0] if t < 8 else 0), 0, 11))
         flags = np.zeros(9, dtype=bool)
-        Episode(frames, actions if with_actions else None, flags, "square", "random", seed).save(folder / f"{seed}.npz")
+        episode = Episode(frames, actions if with_actions else None, flags, "square", "random", seed)
+        episode.save(folder / f"{seed}.npz")
     return str(folder)
 
 
@@ -53,17 +54,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, o
     codec = CodecConfig((data,), (videos,), data, short, channels=(8, 8, 16), latent_channels=4)
     assert train_codec(codec, root / "codec")
     shared = {"heldout": data, "codec": str(root / "codec" / "codec"), "unet": SIZES, "loop": short}
-    assert pretrain(VideoConfig(data=(videos,), clip_frames=6, **shared), root / "pretrain")  # type: ignore[arg-type]
+    assert pretrain(VideoConfig(data=(videos,), clip_frames=6, **shared), root / "pretrain")
     init = str(root / "pretrain" / "unet")
-    config = VideoConfig(data=(data,), init=init, own_history=0.5, **shared)  # type: ignore[arg-type]
+    config = VideoConfig(data=(data,), init=init, own_history=0.5, **shared)
     assert finetune(config, root / "finetune")
     return root, {**shared, "data": (data,), "init": init}
 
 
 def test_every_stage_leaves_something_to_look_at(trained: tuple[Path, dict[str, object]]) -> None:
     root, _ = trained
-    for stage, sample in (("codec", "sample-000002.png"), ("pretrain", "sample-000002.mp4"), ("finetune", "sample-000002.mp4")):
-        assert (root / stage / sample).stat().st_size > 0
+    for stage, kind in (("codec", "png"), ("pretrain", "mp4"), ("finetune", "mp4")):
+        assert (root / stage / f"sample-000002.{kind}").stat().st_size > 0
         assert (root / stage / "checkpoint.pt").is_file()
 
 
@@ -80,18 +81,19 @@ def test_the_result_is_a_causal_world_model(trained: tuple[Path, dict[str, objec
 def test_fine_tuning_starts_from_transferred_weights(trained: tuple[Path, dict[str, object]]) -> None:
     root, settings = trained
     base = VideoUNet.from_pretrained(root / "pretrain" / "unet", low_cpu_mem_usage=False).state_dict()
-    start = start_weights(VideoConfig(**settings)).state_dict()  # type: ignore[arg-type]
+    start = start_weights(VideoConfig(**settings)).state_dict()
     key = next(k for k, v in base.items() if v.ndim == 5 and v.abs().max() > 0)
     before, now, after = base[key].unbind(2)
-    torch.testing.assert_close(start[key], torch.stack([torch.zeros_like(now), before - after, now + 2 * after], 2))
+    expected = torch.stack([torch.zeros_like(now), before - after, now + 2 * after], 2)
+    torch.testing.assert_close(start[key], expected)
     same = [k for k, v in base.items() if v.ndim != 5]
     assert all(torch.equal(base[k], start[k]) for k in same)
 
 
 def test_weights_that_do_not_fit_are_named(trained: tuple[Path, dict[str, object]]) -> None:
     _, settings = trained
-    with pytest.raises(ValueError, match="does not fit config.unet"):
-        start_weights(VideoConfig(**{**settings, "unet": {**SIZES, "temporal_conv_layers": 3}}))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"does not fit config\.unet"):
+        start_weights(VideoConfig(**{**settings, "unet": {**SIZES, "temporal_conv_layers": 3}}))
 
 
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None:
@@ -99,14 +101,15 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None
         for stop in stops:
             torch.manual_seed(0)
             network = nn.Linear(3, 1)
-            loop = Loop(network, LoopConfig(steps=20, batch_size=4, warmup=1, checkpoint_every=stop), tmp_path / out)
+            config = LoopConfig(steps=20, batch_size=4, warmup=1, checkpoint_every=stop)
+            loop = Loop(network, config, tmp_path / out)
 
-            def batch(rng: np.random.Generator, size: int, loop: Loop = loop, stop: int = stop) -> torch.Tensor:
+            def batch(rng, size, loop=loop, stop=stop):
                 if loop.step == stop and stop < 20:
                     raise KeyboardInterrupt
                 return torch.from_numpy(rng.normal(size=(size, 3))).float()
 
-            def loss(x: torch.Tensor, generator: torch.Generator, network: nn.Linear = network) -> dict[str, torch.Tensor]:
+            def loss(x, generator, network=network):
                 noise = torch.randn(len(x), 1, generator=generator)
                 return {"loss": (network(x) - x.sum(1, keepdim=True) - 0.1 * noise).square().mean()}
 
@@ -125,7 +128,8 @@ def test_the_loss_falls_and_reads_the_action() -> None:
     config = VideoConfig(data=(), heldout="", codec="", unet=SIZES, action_dropout=0.0)
     objective, generator = TwinLoss(network, config), torch.Generator().manual_seed(0)
     actions = torch.rand(8, 5, 2, generator=generator) * 2 - 1
-    latents = torch.cat([torch.zeros(8, 1, 4, 4, 4), actions[..., :1, None, None].expand(-1, -1, 4, 4, 4)], dim=1)
+    painted = actions[..., :1, None, None].expand(-1, -1, 4, 4, 4)
+    latents = torch.cat([torch.zeros(8, 1, 4, 4, 4), painted], dim=1)
     clips, optimizer = Clips(latents, actions), torch.optim.Adam(network.parameters(), 3e-3)
     losses = []
     for _ in range(60):

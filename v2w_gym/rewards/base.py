@@ -26,6 +26,8 @@ class SuccessDetector(Protocol):
         """Begin new episodes in ``slots``; ``instruction[i]`` belongs to ``slots[i]``."""
         ...
 
-    def score(self, frames: npt.NDArray[np.uint8], slots: Sequence[int] | None = None) -> npt.NDArray[np.float32]:
+    def score(
+        self, frames: npt.NDArray[np.uint8], slots: Sequence[int] | None = None
+    ) -> npt.NDArray[np.float32]:
         """Probability of success ``(b,)`` in 0..1 of frames ``(b, h, w, 3)`` uint8."""
         ...

@@ -1,0 +1,1 @@
+"""Training stages: from episodes to a world folder."""

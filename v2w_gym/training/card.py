@@ -1,4 +1,4 @@
-"""The card of a world: what it was trained on, for how long, and what validation found. Written, never typed."""
+"""The card of a world: how long it was trained, and what validation found. Written, never typed."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def _validation(report: Mapping[str, Any]) -> list[str]:
         "## Validation",
         "",
         f"Open-loop replay of {played['episodes']} held-out episodes: the detector's verdict agrees with the "
-        f"simulator's flag in {played['verdict_agreement']:.1%}; {played['psnr_mean_db']:.1f} dB on average over all "
-        f"steps, {played['psnr_by_step_db'][-1]:.1f} dB at the last.",
+        f"simulator's flag in {played['verdict_agreement']:.1%}; {played['psnr_mean_db']:.1f} dB on average "
+        f"over all steps, {played['psnr_by_step_db'][-1]:.1f} dB at the last.",
     ]
     if "optimism" in report:
         lines += ["", "| never succeeds in reality | imagined success | episodes |", "|---|---|---|"]
@@ -77,6 +77,6 @@ def _validation(report: Mapping[str, Any]) -> list[str]:
         row = report["action_following"]
         lines += [
             "",
-            f"Constant actions move the imagined hand as the real one in {row['right']} of {row['of']} directions.",
+            f"Constant actions move the imagined hand rightly: {row['right']} of {row['of']} directions.",
         ]
     return lines

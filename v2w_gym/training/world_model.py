@@ -47,8 +47,10 @@ class VideoConfig:
         action_dropout: probability that a frame's action is dropped, each frame for itself.
         terminal_probability: probability that a frame starts from pure noise rather than from a random level.
         history_level: history frames are noised to a random level up to this one.
-        own_history: probability that a history frame is the model's own one-step prediction, so that it
-            learns to go on from its own mistakes.
+        own_history: probability that a clip's history is the model's own prediction, not the recording, so
+            that it learns to go on from its own mistakes.
+        own_passes: such a prediction is made from a history that is itself predicted, up to this many times
+            over; how often is drawn anew for every batch. Each pass costs a third of a training step.
     """
 
     data: tuple[str, ...]
@@ -64,6 +66,7 @@ class VideoConfig:
     terminal_probability: float = 0.35
     history_level: int = 120
     own_history: float = 0.0
+    own_passes: int = 3
 
 
 def pretrain(config: VideoConfig, out: str | Path) -> bool:
@@ -138,11 +141,9 @@ class TwinLoss:
             raise ValueError("fine-tuning needs actions")
         history, config = x[:, :-1], self.config
         if config.own_history > 0:
-            own = self._guess(x, actions, generator)
-            chosen = torch.rand(history.shape[:2], generator=generator) < config.own_history
-            chosen &= torch.rand(len(x), 1, generator=generator) < 0.5  # half of the clips stay as recorded
-            chosen[:, 0] = False
-            history = torch.where(chosen[..., None, None, None], own, history)
+            own = torch.rand(len(x), generator=generator) < config.own_history
+            history = history.clone()
+            history[own] = self._imagine(x[own], actions[own], generator)
         e = torch.randn(x[:, 1:].shape, generator=generator)
         level = self._levels(e.shape[:2], generator)
         v = self._run(x, history, e, level, actions, config.action_dropout, generator)
@@ -157,13 +158,18 @@ class TwinLoss:
         return level.masked_fill(pure, top - 1)
 
     @torch.no_grad()
-    def _guess(self, x: torch.Tensor, actions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _imagine(self, x: torch.Tensor, actions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """What the model itself makes of frames 0 .. f-2 in one step from pure noise; frame 0 is given."""
-        e = torch.randn(x[:, 1:].shape, generator=generator)
-        level = torch.full(e.shape[:2], self.config.schedule.num_train_timesteps - 1)
-        v = self._run(x, x[:, :-1], e, level, actions, 0.0, generator)
-        clean = self.diffusion.at(level).clean(e, v)
-        return torch.cat([x[:, :1], clean[:, :-1]], dim=1)
+        history = x[:, :-1]
+        if not len(x):
+            return history
+        for _ in range(int(torch.randint(1, self.config.own_passes + 1, (), generator=generator))):
+            e = torch.randn(x[:, 1:].shape, generator=generator)
+            level = torch.full(e.shape[:2], self.config.schedule.num_train_timesteps - 1)
+            v = self._run(x, history, e, level, actions, 0.0, generator)
+            clean = self.diffusion.at(level).clean(e, v)
+            history = torch.cat([x[:, :1], clean[:, :-1]], dim=1)
+        return history
 
     def _run(
         self,
