@@ -79,11 +79,7 @@ data: setup ## record training, held-out and action-free episodes: 15 minutes
 
 onpolicy: setup ## record what image policies of a second family do, which are never ranked
 	$(V2W) train policies --config $(CONFIGS)/policies_onpolicy.yaml --out runs/policies_onpolicy
-	$(BIN)/python -c "from pathlib import Path; from v2w_gym.data import reality; \
-	    from v2w_gym.policies.cnn import CnnPolicy; \
-	    files = sorted(Path('runs/policies_onpolicy/weights').glob('*.safetensors')); \
-	    reality.record_policies({f.stem: str(f) for f in files}, CnnPolicy.load, 'data/onpolicy', \
-	        range(400000, 401500), reality.DisturbConfig(), workers=$(WORKERS))"
+	$(RECORD) --out data/onpolicy --episodes 1200 --first-seed 700000 --policies runs/policies_onpolicy/weights
 
 codec: setup ## frames to latents and back: 25 minutes
 	$(V2W) train codec --config $(CONFIGS)/codec.yaml
@@ -102,10 +98,7 @@ policies: setup ## image policies, from barely trained to converged: 20 minutes
 	$(V2W) train policies --config $(CONFIGS)/policies.yaml
 
 reality: setup ## start contexts, and every shipped policy in Meta-World from each of the 100
-	mkdir -p $(WORLD)
-	$(BIN)/python -c "from v2w_gym.data import reality; reality.make_starts(range(100)).save('$(WORLD)/starts')"
-	$(BIN)/python -c "from v2w_gym.training.policy_card import measure_shipped; \
-	    measure_shipped('$(WORLD)/reality.json', 'make reality', workers=$(WORKERS))"
+	$(V2W) reality --world $(WORLD) --workers $(WORKERS)
 
 world: setup ## put the trained parts together as the world that the package ships
 	$(V2W) assemble --config $(CONFIGS)/world.yaml --out $(WORLD)

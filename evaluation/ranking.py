@@ -20,7 +20,7 @@ from v2w_gym.evaluation.rollout import Rollout
 from v2w_gym.evaluation.rules import check_rule
 from v2w_gym.evaluation.summary import summarise
 
-BATCH_SIZE = 25
+BATCH_SIZE = 50
 
 
 def rank(

@@ -1,0 +1,46 @@
+"""The command ``v2w``. Each sub-command imports what it needs when it runs: ``v2w --help`` is instant.
+
+To add one: write ``_add_NAME(parser)``, ``_NAME(arguments) -> exit code``, and a line in its module's table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from v2w_gym.cli.build import BUILD
+from v2w_gym.cli.use import USE
+
+USER_ERROR, STOPPED = 2, 130
+COMMANDS = USE | BUILD
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments; default: those of the process.
+
+    Returns:
+        0, 1 if nothing could be ranked, 2 after an error of the user's making, 130 if stopped by the
+        keyboard.
+    """
+    parser = argparse.ArgumentParser(prog="v2w", description="Vid2World worlds as environments.")
+    parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, command in COMMANDS.items():
+        command.add_arguments(commands.add_parser(name, help=command.help, description=command.help))
+    arguments: dict[str, Any] = vars(parser.parse_args(argv))
+    command, traceback = COMMANDS[arguments.pop("command")], arguments.pop("traceback")
+    try:
+        return command.run(argparse.Namespace(**arguments))
+    except (ValueError, OSError, ImportError) as error:
+        if traceback:
+            raise
+        print(f"v2w: error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return STOPPED

@@ -1,0 +1,176 @@
+"""Sub-commands for those who make a world, in the order of the work."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from v2w_gym.cli.command import Command
+
+if TYPE_CHECKING:
+    from v2w_gym.data.record import RecordConfig
+
+
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.argument_default = argparse.SUPPRESS  # what is not given is left to the defaults of RecordConfig
+    add = parser.add_argument
+    add("--out", required=True, help="folder for the episode files")
+    add("--episodes", type=int, required=True, help="how many; those already there are kept")
+    add("--task", help="Meta-World task; default: closing the drawer")
+    add(
+        "--first-seed",
+        type=int,
+        help="episode i has this seed + i; keep the ranges of different splits apart",
+    )
+    add("--behaviour", help="one kind only; default: a kind per episode")
+    add("--no-actions", dest="with_actions", action="store_false", help="record an action-free video")
+    add("--workers", type=int, help="processes, one renderer each")
+
+
+def _record(arguments: argparse.Namespace) -> int:
+    from v2w_gym.config import from_dict
+    from v2w_gym.data.record import RecordConfig, record
+
+    values = vars(arguments)
+    policies = values.pop("policies", None)
+    config = from_dict(RecordConfig, values, where="v2w record")
+    if policies is None:
+        record(config)
+    else:
+        _record_policies(policies, config)
+    return 0
+
+
+def _record_policies(folder: Path, config: RecordConfig) -> None:
+    from v2w_gym.data import reality
+    from v2w_gym.policies.cnn import CnnPolicy
+
+    weights = {file.stem: str(file) for file in sorted(folder.glob("*.safetensors"))}
+    if not weights:
+        raise FileNotFoundError(
+            f"no policy weights (*.safetensors) in {folder}; make some: v2w train policies"
+        )
+    seeds = range(config.first_seed, config.first_seed + config.episodes)
+    disturb = reality.DisturbConfig()
+    reality.record_policies(weights, CnnPolicy.load, config.out, seeds, disturb, workers=config.workers)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    from v2w_gym.training.stages import STAGES
+
+    parser.add_argument("stage", choices=list(STAGES))
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML, e.g. configs/drawer_close/codec.yaml"
+    )
+    parser.add_argument("--out", type=Path, help="checkpoints, curves, samples, result (default: runs/STAGE)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. loop.steps=100")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from v2w_gym.training import stages
+
+    out = arguments.out or Path("runs", arguments.stage)
+    done = stages.run(arguments.stage, arguments.config, out, arguments.overrides)
+    print(
+        f"{arguments.stage}: {'done' if done else 'stopped by its time limit; run again to go on'}, see {out}"
+    )
+    return 0
+
+
+def _add_reality(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--world", type=Path, required=True, help="the world folder")
+    parser.add_argument(
+        "--episodes", type=int, default=100, help="start seeds 0 to N-1 (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+
+
+def _reality(arguments: argparse.Namespace) -> int:
+    from v2w_gym.data.reality import make_starts
+    from v2w_gym.training.policy_card import measure_shipped
+
+    make_starts(range(arguments.episodes)).save(arguments.world / "starts")
+    command = f"v2w reality --world {arguments.world} --episodes {arguments.episodes}"
+    table = arguments.world / "reality.json"
+    measure_shipped(table, command, episodes=arguments.episodes, workers=arguments.workers)
+    return 0
+
+
+def _add_assemble(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML, e.g. configs/drawer_close/world.yaml"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the world folder")
+
+
+def _assemble(arguments: argparse.Namespace) -> int:
+    from v2w_gym.config import load
+    from v2w_gym.training.assemble import AssembleConfig, assemble
+
+    assemble(load(AssembleConfig, arguments.config), arguments.out)
+    print(f'{arguments.out} is a world: gym.make("v2w_gym:Vid2World-v0", world="{arguments.out}")')
+    return 0
+
+
+def _add_card(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--world", type=Path, required=True, help="the world folder")
+    add(
+        "--validation",
+        type=Path,
+        default=Path("runs/validate/validation.json"),
+        help="(default: %(default)s)",
+    )
+    add("runs", nargs="+", metavar="stage=folder", help="in the order of training, e.g. codec=runs/codec")
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from v2w_gym.training.card import write_card
+
+    write_card(arguments.world, dict(run.split("=", 1) for run in arguments.runs), arguments.validation)
+    print(f"wrote {arguments.world / 'README.md'}")
+    return 0
+
+
+def _add_validate(parser: argparse.ArgumentParser) -> None:
+    from v2w_gym.registration import SHIPPED_WORLDS
+
+    add = parser.add_argument
+    add("--world", default=next(iter(SHIPPED_WORLDS)), help="id, folder or hub id (default: %(default)s)")
+    add("--heldout", required=True, help="folder of held-out episodes")
+    add("--probes", help="folder of episodes that never succeed; recorded if it is not there")
+    add("--directions", help="folder of one constant action per direction; recorded if it is not there")
+    add("--episodes", type=int, default=100, help="held-out episodes to replay (default: %(default)s)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("runs/validate"),
+        help="films and validation.json (default: %(default)s)",
+    )
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from v2w_gym.envs.world import World
+    from v2w_gym.evaluation import validation
+
+    world = World.open(arguments.world)
+    if arguments.probes and not Path(arguments.probes).exists():
+        validation.record_probes(arguments.probes)
+    if arguments.directions and not Path(arguments.directions).exists():
+        validation.record_directions(arguments.directions)
+    given = validation.Validation(
+        arguments.heldout, arguments.probes, arguments.directions, arguments.episodes
+    )
+    print(validation.format_report(validation.validate(world, given, arguments.out)))
+    return 0
+
+
+BUILD = {
+    "record": Command("record episodes of Meta-World (needs the extra 'metaworld')", _add_record, _record),
+    "train": Command("run one training stage, or go on with it", _add_train, _train),
+    "reality": Command("starts of a world, and its shipped policies in reality", _add_reality, _reality),
+    "assemble": Command("put trained parts together as a world folder", _add_assemble, _assemble),
+    "validate": Command("hold a world against recorded reality", _add_validate, _validate),
+    "card": Command("write the card of a world from its training and its validation", _add_card, _card),
+}

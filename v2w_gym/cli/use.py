@@ -1,0 +1,94 @@
+"""Sub-commands for those who use a world: ``rank`` and ``worlds``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from v2w_gym.cli.command import Command
+
+
+def _add_rank(parser: argparse.ArgumentParser) -> None:
+    from v2w_gym.registration import SHIPPED_WORLDS
+
+    add = parser.add_argument
+    add("--world", default=next(iter(SHIPPED_WORLDS)), help="id, folder or hub id (default: %(default)s)")
+    add(
+        "--policy",
+        action="append",
+        metavar="NAME|MODULE:ATTR|FILE.py:ATTR",
+        help="repeat for more; default: all shipped policies",
+    )
+    add("--episodes", type=int, default=50, help="per policy, each from its own start (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of the noise that all policies share (default: %(default)s)")
+    add(
+        "--out",
+        type=Path,
+        help="folder of the results; run again to go on (default: runs/rank-WORLD-SEED-RULE)",
+    )
+    add("--success-rule", default="any", help="any, last or held_K (default: %(default)s)")
+    add("--batch-size", type=int, help="episodes imagined together; changes speed, not results")
+    add("--device", default="cpu", help="where the world model runs, e.g. cuda (default: %(default)s)")
+
+
+def _rank(arguments: argparse.Namespace) -> int:
+    from v2w_gym import evaluation
+    from v2w_gym.envs.world import World
+    from v2w_gym.policies import registry
+
+    sys.path.append(os.getcwd())  # a policy beside the user is found by module:attr
+    world = World.open(arguments.world)
+    policies = {name: registry.resolve(name) for name in arguments.policy or registry.names()}
+    out = arguments.out or Path("runs", f"rank-{world.config.name}-{arguments.seed}-{arguments.success_rule}")
+    summary = evaluation.rank(
+        world,
+        policies,
+        episodes=arguments.episodes,
+        seed=arguments.seed,
+        out=out,
+        success_rule=arguments.success_rule,
+        batch_size=evaluation.BATCH_SIZE if arguments.batch_size is None else arguments.batch_size,
+        device=arguments.device,
+    )
+    print(f"\n{evaluation.format_table(summary)}\n\npictures and numbers are in {out}")
+    return 0 if any(entry["error"] is None for entry in summary["policies"]) else 1
+
+
+def _add_worlds(_: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _worlds(_: argparse.Namespace) -> int:
+    from v2w_gym.registration import GENERIC_ID, SHIPPED_WORLDS
+
+    for env_id in SHIPPED_WORLDS:
+        print(f"{env_id}\n  {_needs(env_id)}")
+    print(f'{GENERIC_ID}\n  any other world: gym.make("v2w_gym:{GENERIC_ID}", world="folder-or-hub-id")')
+    return 0
+
+
+def _needs(env_id: str) -> str:
+    from v2w_gym.envs.world import World
+
+    try:
+        world = World.open(env_id)
+    except FileNotFoundError as error:
+        return f"not usable: {error}"
+    h, w = world.config.frame_size
+    reality = world.reality()
+    measured = (
+        f"measured success of {len(reality['policies'])} policies" if reality else "no measured success"
+    )
+    return (
+        f"ready: {h}x{w} frames, {len(world.config.action.names)} action components, "
+        f"{world.config.horizon} steps, {len(world.starts())} starts, {measured}\n"
+        f'  gym.make("v2w_gym:{env_id}")'
+    )
+
+
+USE = {
+    "rank": Command("rank policies in imagination, against reality where it is known", _add_rank, _rank),
+    "worlds": Command("list the world ids and what each needs", _add_worlds, _worlds),
+}
