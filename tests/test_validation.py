@@ -1,0 +1,112 @@
+"""Holding a world against recordings, and building its folder: what is counted, written and refused."""
+
+import json
+import shutil
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import yaml
+
+import v2w_gym  # noqa: F401
+from v2w_gym.cli import main
+from v2w_gym.config import to_dict
+from v2w_gym.data.episode import Episode
+from v2w_gym.envs.world import World
+from v2w_gym.evaluation import validation
+from v2w_gym.evaluation.replay import psnr, replay
+
+
+def recorded(world, count, behaviours=("walk",), steps=6):
+    """Episodes that the world itself imagined, so that a replay must come out the same."""
+    rng = np.random.default_rng(1)
+    env = gym.make("v2w_gym:Vid2World-v0", world=str(world), terminate_on_success=False, horizon=steps)
+    episodes = []
+    for seed in range(count):
+        noise = np.zeros((1, *env.observation_space["pixels"].shape), np.uint8) + seed
+        observation, _ = env.reset(
+            seed=seed, options={"frames": noise, "actions": np.zeros((0, 4), np.float32)}
+        )
+        frames, actions, success = [observation["pixels"]], [], [False]
+        for _ in range(steps):
+            action = rng.uniform(-1, 1, 4).astype(np.float32)
+            observation, _, _, _, info = env.step(action)
+            frames.append(observation["pixels"])
+            actions.append(action)
+            success.append(info["is_success"])
+        kind = behaviours[seed % len(behaviours)]
+        episodes.append(Episode(np.stack(frames), np.stack(actions), np.array(success), "tiny", kind, seed))
+    return episodes
+
+
+def test_psnr_by_hand():
+    a = np.zeros((2, 4, 4, 3), np.uint8)
+    b = a.copy()
+    b[1] = 16
+    np.testing.assert_allclose(psnr(a, b), [99.0, 20 * np.log10(255 / 16)])
+
+
+def test_replay_does_not_depend_on_its_batches(tiny_world):
+    world, episodes = World.open(tiny_world), recorded(tiny_world, 5)
+    whole = replay(world, episodes, progress=False)
+    parts = replay(world, episodes, batch_size=2, progress=False)
+    np.testing.assert_allclose(whole.probabilities, parts.probabilities, atol=0.02)
+    assert np.abs(whole.frames.astype(int) - parts.frames).max() <= 1
+    assert whole.psnr.shape == whole.flags.shape == (5, 6)
+
+
+def test_replay_refuses_action_free_episodes(tiny_world):
+    episode = recorded(tiny_world, 1)[0]
+    free = Episode(episode.frames, None, episode.success, "tiny", "walk", 3)
+    with pytest.raises(ValueError, match="seed 3 has no actions"):
+        replay(World.open(tiny_world), [free], progress=False)
+
+
+def test_validate_answers_all_three_questions(tiny_world, tmp_path):
+    for name, kinds in (("heldout", ("walk", "slow>walk")), ("probes", ("still", "above"))):
+        (tmp_path / name).mkdir()
+        for i, episode in enumerate(recorded(tiny_world, 4, kinds)):
+            episode.save(tmp_path / name / f"{i}.npz")
+    (tmp_path / "directions").mkdir()
+    for i, episode in enumerate(recorded(tiny_world, 6, validation.DIRECTIONS)):
+        episode.save(tmp_path / "directions" / f"{i}.npz")
+    arguments = ["--heldout", "heldout", "--probes", "probes", "--directions", "directions", "--out", "out"]
+    paths = [str(tmp_path / a) if not a.startswith("--") else a for a in arguments]
+    assert main(["validate", "--world", str(tiny_world), *paths]) == 0
+    report = json.loads((tmp_path / "out" / "validation.json").read_text())
+    assert report["replay"]["episodes"] == 4
+    assert set(report["replay"]["psnr_by_behaviour_db"]) == {"walk", "slow"}
+    assert set(report["optimism"]) == {"still", "above"}
+    assert report["action_following"]["of"] == 6
+    rows = report["detector_on_imagined"]["per_episode"]
+    assert sum(v for k, v in rows.items() if k != "agreement") == 4
+    for film in ("replay.mp4", "probe-still.mp4", "directions.mp4"):
+        assert (tmp_path / "out" / film).stat().st_size > 0
+
+
+def test_assembled_parts_are_a_world_that_steps(tiny_world, tmp_path):
+    source = World.open(tiny_world)
+    config = to_dict(source.config)
+    values = {
+        k: config[k] for k in ("name", "version", "frame_size", "fps", "horizon", "action", "instructions")
+    }
+    values |= {"sampler": config["sampler"], "detector": config["detector"]}
+    values |= {"codec": str(tiny_world / "codec"), "unet": str(tiny_world / "unet")}
+    values |= {"detector_weights": str(tiny_world / "detector"), "starts": str(tiny_world / "starts")}
+    (tmp_path / "world.yaml").write_text(yaml.safe_dump(values))
+    out = tmp_path / "world"
+    assert main(["assemble", "--config", str(tmp_path / "world.yaml"), "--out", str(out)]) == 0
+    env = gym.make("v2w_gym:Vid2World-v0", world=str(out))
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    assert World.open(out).config.horizon == source.config.horizon
+    weights = next((out / "unet").glob("*.safetensors"))
+    assert weights.stat().st_size < 0.6 * next((tiny_world / "unet").glob("*.safetensors")).stat().st_size
+
+
+def test_a_truncated_weights_file_is_named(tiny_world, tmp_path):
+    folder = shutil.copytree(tiny_world, tmp_path / "world")
+    weights = next((folder / "unet").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="truncated or belongs to another world"):
+        World.open(folder).model()
