@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import imageio.v2 as imageio
 import numpy as np
+from PIL import Image
 
 from v2w_gym.data.episode import Episode
 from v2w_gym.data.metaworld import MetaWorldTask
@@ -57,6 +57,13 @@ def picture(columns: dict[str, tuple[Episode, Episode]], index: int) -> Picture:
     return page
 
 
+def save_gif(path: Path, film: list[Picture], milliseconds: int = 125) -> None:
+    """Write a looping GIF with one palette for all frames, so that only what moves takes room."""
+    palette = Image.fromarray(np.concatenate(film[::4])).quantize(192, dither=Image.Dither.NONE)
+    frames = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in film]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+
+
 def main() -> None:
     """Parse the command line and write the film."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -66,13 +73,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/imagined_and_real.gif"))
     arguments = parser.parse_args()
     reality, columns = MetaWorldTask(), {}
-    for name in arguments.policy or ["converged", "biased", "half-speed", "random"]:
+    for name in arguments.policy or ["converged", "one-demo", "half-speed", "random"]:
         real = run_episode(registry.resolve(name), reality, arguments.seed)
         columns[name] = (real, imagined_episode(registry.resolve(name), arguments.world, arguments.seed))
     reality.close()
     last = min(len(episode) for pair in columns.values() for episode in pair) - 1
     film = [picture(columns, i) for i in [*range(last + 1), *[last] * 8]]
-    imageio.mimwrite(arguments.out, film, duration=125, loop=0)
+    save_gif(arguments.out, film)
     print(f"wrote {arguments.out}")
 
 
