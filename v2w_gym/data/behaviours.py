@@ -200,6 +200,22 @@ def walk(rng: np.random.Generator, base: Behaviour) -> Behaviour:
     return act
 
 
+def constant(rng: np.random.Generator, base: Behaviour) -> Behaviour:
+    """Nearly the same action all along, in any direction: what a policy does that hardly looks at its input."""
+    del base
+    action = rng.uniform(-1.0, 1.0, 4) if rng.random() < 0.5 else np.clip(rng.normal(0.0, 0.6, 4), -1.0, 1.0)
+    if rng.random() < 0.3:
+        action[:3] *= rng.permutation([1.0, 1.0, 0.0])
+    wander, jitter = rng.normal(0.0, rng.choice([0.0, 0.3, 1.0]), (3, 4)), rng.choice([0.0, 0.1, 0.4])
+
+    def act(t: int, state: Vector) -> Vector:
+        del t
+        moved = (state[_HAND] - (0.0, 0.6, 0.2)) @ wander
+        return action + moved + rng.normal(0.0, jitter, 4)
+
+    return act
+
+
 def axis(rng: np.random.Generator, base: Behaviour) -> Behaviour:
     """One axis at a constant speed and nothing else; sometimes not even that."""
     del base
@@ -281,6 +297,7 @@ KINDS: dict[str, tuple[Maker, float]] = {
     "pusher": (pusher, 8),
     "walk": (walk, 9),
     "axis": (axis, 3),
+    "constant": (constant, 12),
     "untrained": (untrained, 9),
     "still": (still, 0),
     "half-speed": (half_speed, 0),
