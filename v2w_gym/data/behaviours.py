@@ -201,7 +201,7 @@ def walk(rng: np.random.Generator, base: Behaviour) -> Behaviour:
 
 
 def constant(rng: np.random.Generator, base: Behaviour) -> Behaviour:
-    """Nearly the same action all along, in any direction: what a policy does that hardly looks at its input."""
+    """Nearly the same action all along, in any direction: a policy that hardly looks at its input."""
     del base
     action = rng.uniform(-1.0, 1.0, 4) if rng.random() < 0.5 else np.clip(rng.normal(0.0, 0.6, 4), -1.0, 1.0)
     if rng.random() < 0.3:

@@ -134,6 +134,8 @@ class Vid2World:
         folder = Path(path)
         self.codec.save_pretrained(folder / "codec")
         self.unet.save_pretrained(folder / "unet")
+        for part in ("codec", "unet"):
+            _forget_origin(folder / part / "config.json")
         (folder / "scheduler").mkdir(parents=True, exist_ok=True)
         schedule = json.dumps(to_dict(self.diffusion.config), indent=2)
         (folder / "scheduler" / "scheduler_config.json").write_text(schedule + "\n")
@@ -204,3 +206,10 @@ class Vid2World:
         state.actions[rows, place] = request.actions
         state.latent = latent
         state.frame_index = request.frame_index
+
+
+def _forget_origin(path: Path) -> None:
+    """Drop the path that diffusers loaded a model from: it says nothing of the model."""
+    values = json.loads(path.read_text())
+    values.pop("_name_or_path", None)
+    path.write_text(json.dumps(values, indent=2) + "\n")
