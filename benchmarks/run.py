@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from v2w_gym.envs.world import World
+from v2w_gym.world_model.state import WorldState
 from v2w_gym.world_model.timeline import Stepping, clip
 from v2w_gym.world_model.vid2world import Vid2World
 
@@ -37,13 +38,13 @@ def paired(a: Callable[[], object], b: Callable[[], object], rounds: int) -> tup
     return statistics.median(x for x, _ in pairs), statistics.median(y for _, y in pairs), ratio
 
 
-def starting_state(model: Vid2World, world: World, batch: int):  # type: ignore[no-untyped-def]
+def starting_state(model: Vid2World, world: World, batch: int) -> WorldState:
     starts = world.starts()
     frames = np.stack([starts.by_id(starts.ids[i % len(starts)]).frames for i in range(batch)])
     return model.init(frames, np.zeros((batch, frames.shape[1] - 1, model.action_dim)), list(range(batch)))
 
 
-def age(model: Vid2World, state, frames: int):  # type: ignore[no-untyped-def]
+def age(model: Vid2World, state: WorldState, frames: int) -> WorldState:
     rng = np.random.default_rng(0)
     for _ in range(frames):
         state = model.step(state, rng.uniform(-1, 1, (len(state.seed), model.action_dim)))
@@ -100,7 +101,10 @@ def cache_error(model: Vid2World, world: World, frames: int = 64) -> Figures:
 
 def steps_per_second(model: Vid2World, world: World, batch: int, rounds: int) -> Figures:
     state, action = starting_state(model, world, batch), np.zeros((batch, model.action_dim))
-    step = lambda: model.decode(model.step(state, action).latent)  # noqa: E731
+
+    def step() -> torch.Tensor:
+        return model.decode(model.step(state, action).latent)
+
     step()
     return {f"env_steps_batch_{batch}_per_s": batch / statistics.median(seconds(step) for _ in range(rounds))}
 
