@@ -69,7 +69,7 @@ def cache_against_recompute(model: Vid2World, world: World, batch: int, rounds: 
 
     @torch.no_grad()
     def recompute() -> None:
-        for now in model.sampler.levels:
+        for now in model.dynamics.sampler.levels:
             level[:, -1] = now
             model.unet(noisy, level, state.actions, None, state.first, axis)
 
@@ -93,7 +93,7 @@ def cache_error(model: Vid2World, world: World, frames: int = 64) -> Figures:
     for value in cache.values(include_nested=True, leaves_only=True):
         value.fill_(-1 if value.dtype == torch.int64 else 0)
     for t in range(frames):
-        axis = Stepping(cache, torch.tensor([t]), commit=True)
+        axis = Stepping(cache, torch.tensor([[t]]), keep=1)
         one = model.unet(latents[:, t : t + 1], level[:, t : t + 1], actions[:, t : t + 1], None, first, axis)
         worst = max(worst, float((one[:, 0] - parallel[:, t]).abs().max()))
     return {"cached_against_parallel_relative_error": worst / float(parallel.abs().max())}
@@ -118,7 +118,10 @@ def main() -> None:
     world = World.open(arguments.world)
     model = world.model()
     assert isinstance(model, Vid2World)
-    figures: Figures = {"threads": torch.get_num_threads(), "denoising_steps": model.sampler.config.steps}
+    figures: Figures = {
+        "threads": torch.get_num_threads(),
+        "denoising_steps": len(model.dynamics.sampler.levels),
+    }
     figures |= cache_error(model, world)
     figures |= latency_over_time(model, world, arguments.rounds)
     figures |= cache_against_recompute(model, world, 16, arguments.rounds)

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from v2w_gym.config import from_dict, to_dict
 from v2w_gym.shapes import frames_to_tensor
+from v2w_gym.weights import fill, read_weights
 
 
 @dataclass(frozen=True)
@@ -111,17 +111,9 @@ class CnnPolicy(nn.Module):
         path = Path(path)
         if not path.exists():
             raise FileNotFoundError(f"no policy weights at {path}; train some with: v2w train policies")
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path} is not a whole safetensors file ({error}); fetch it again") from error
+        weights, metadata = read_weights(path)
         if "config" not in metadata:
             raise ValueError(f"{path} holds no policy of this package: its metadata lacks 'config'")
         policy = cls(from_dict(CnnConfig, json.loads(metadata["config"]), where=f"config of {path}"))
-        try:
-            policy.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(f"the weights in {path} do not fit their config: {error}") from error
+        fill(policy, weights, path)
         return policy.eval()

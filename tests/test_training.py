@@ -14,8 +14,11 @@ from v2w_gym.training import stages
 from v2w_gym.training.codec import CodecConfig
 from v2w_gym.training.codec import train as train_codec
 from v2w_gym.training.latents import Clips
+from v2w_gym.training.lessons import Lesson, Lessons, imagine
 from v2w_gym.training.loop import Loop, LoopConfig
 from v2w_gym.training.world_model import TwinLoss, VideoConfig, finetune, pretrain, start_weights
+from v2w_gym.world_model.dynamics import LatentDynamics
+from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.unet import VideoUNet
 from v2w_gym.world_model.vid2world import Vid2World
 
@@ -130,15 +133,54 @@ def test_the_loss_falls_and_reads_the_action() -> None:
     actions = torch.rand(8, 5, 2, generator=generator) * 2 - 1
     painted = actions[..., :1, None, None].expand(-1, -1, 4, 4, 4)
     latents = torch.cat([torch.zeros(8, 1, 4, 4, 4), painted], dim=1)
-    clips, optimizer = Clips(latents, actions), torch.optim.Adam(network.parameters(), 3e-3)
+    lesson = Lesson(latents, actions, past=latents[:, :-1])
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     losses = []
     for _ in range(60):
-        loss = objective(clips, generator)["one_step"]
+        loss = objective(lesson, generator)["one_step"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+
+def test_own_pasts_are_what_the_model_imagines() -> None:
+    torch.manual_seed(0)
+    network = VideoUNet(**{**SIZES, "action_dim": 2})
+    dynamics = LatentDynamics(network, sampler=SamplerConfig(steps=1))
+    clips = Clips(torch.randn(6, 7, 4, 4, 4), torch.rand(6, 6, 2) * 2 - 1)
+
+    def draw(own: float, step: int = 0) -> Lesson:
+        return Lessons(clips, lambda *given: imagine(dynamics, *given), own, every=3).draw(
+            np.random.default_rng(2), 4, step
+        )
+
+    recorded, mixed, imagined = draw(0.0), draw(0.5), draw(1.0)
+    assert torch.equal(recorded.past, recorded.latents[:, :-1])
+    assert torch.equal(imagined.latents, recorded.latents)
+    assert torch.equal(imagined.past[:, 0], recorded.latents[:, 0])
+    own = [not torch.equal(row, other) for row, other in zip(mixed.past, recorded.past, strict=True)]
+    assert 0 < sum(own) < 4
+    assert torch.equal(draw(1.0).past, imagined.past)  # a function of generator and weights
+    free = imagine(dynamics, clips, list(range(6)))
+    assert free.shape == clips.latents.shape
+    reached = imagine(dynamics, clips, list(range(6)), reach=torch.full((6,), 4))
+    torch.testing.assert_close(reached[:, :4], free[:, :4])  # put right only when due
+    assert torch.equal(reached[:, 4], clips.latents[:, 4])
+    assert not torch.allclose(reached[:, 5], free[:, 5])
+
+
+def test_lessons_last_until_the_next_draw() -> None:
+    clips = Clips(torch.randn(50, 3, 4, 4, 4), torch.zeros(50, 2, 2))
+    lessons = Lessons(clips, lambda given, *_: given.latents, own=0.5, every=3)
+    one = [lessons.draw(np.random.default_rng(step), 2, step).latents for step in range(6)]
+    late = [lessons.draw(np.random.default_rng(step), 2, step).latents for step in range(3, 6)]
+    for straight, resumed in zip(one[3:], late, strict=True):
+        assert torch.equal(straight, resumed)
+    assert len({float(x.sum()) for x in one}) == 6
+    with pytest.raises(ValueError, match="actions"):
+        Lessons(Clips(clips.latents, None), lessons.roll, 0.5).draw(np.random.default_rng(0), 2, 0)
 
 
 def test_unknown_keys_and_stages_are_refused(tmp_path: Path) -> None:

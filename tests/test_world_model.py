@@ -11,7 +11,8 @@ import torch
 
 from v2w_gym.config import from_dict, to_dict
 from v2w_gym.training.codec import CodecConfig, build
-from v2w_gym.world_model.sampler import Sampler, SamplerConfig
+from v2w_gym.world_model.dynamics import LatentDynamics
+from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.state import empty_cache
 from v2w_gym.world_model.timeline import Stepping, clip, twin
 from v2w_gym.world_model.unet import VideoUNet
@@ -92,8 +93,8 @@ def test_cached_stepping_equals_the_parallel_forward_far_beyond_the_window() -> 
     cache = empty_cache(network, 2, SIZE, SIZE, torch.device("cpu"))
     for t in range(frames):
         one = {k: v if k == "first" else v[:, t : t + 1] for k, v in inputs.items()}
-        for commit in (False, True):  # passes before the last one must leave no trace
-            stepped = run(network, Stepping(cache, torch.full((2,), t), commit), **one)
+        for keep in (0, 1):  # passes before the last one must leave no trace
+            stepped = run(network, Stepping(cache, torch.full((2, 1), t), keep), **one)
         torch.testing.assert_close(stepped[:, 0], parallel[:, t], rtol=1e-4, atol=1e-5)
 
 
@@ -105,14 +106,14 @@ def test_the_training_axis_equals_stepping() -> None:
     rows = {k: torch.cat([clean[k][:, :-1], noisy[k][:, 1:]], 1) for k in names}
     trained = run(network, twin(frames, WINDOW), first=clean["first"], **rows)[:, frames - 1 :]
     cache = empty_cache(network, 2, SIZE, SIZE, torch.device("cpu"))
-    for t in range(frames):
-        index = torch.full((2,), t)
+    for t in range(1, frames):
+        index = torch.tensor([t - 1, t]).expand(2, -1)
+        both = {k: torch.stack([clean[k][:, t - 1], noisy[k][:, t]], 1) for k in names}
+        stepped = run(network, Stepping(cache, index, 1), first=clean["first"], **both)
+        torch.testing.assert_close(stepped[:, 1], trained[:, t - 1], rtol=1e-4, atol=1e-5)
         one = {k: noisy[k][:, t : t + 1] for k in names}
-        stepped = run(network, Stepping(cache, index, False), first=clean["first"], **one)
-        if t:
-            torch.testing.assert_close(stepped[:, 0], trained[:, t - 1], rtol=1e-4, atol=1e-5)
-        one = {k: clean[k][:, t : t + 1] for k in names}
-        run(network, Stepping(cache, index, True), first=clean["first"], **one)
+        again = run(network, Stepping(cache, index[:, 1:], 0), first=clean["first"], **one)
+        torch.testing.assert_close(again[:, 0], trained[:, t - 1], rtol=1e-4, atol=1e-5)
 
 
 def test_dropping_every_action_is_the_unconditional_branch() -> None:
@@ -130,12 +131,8 @@ def test_guidance_drops_only_the_current_action(model: Vid2World) -> None:
     action = np.full((2, ACTIONS), 0.5, dtype=np.float32)
 
     def stepped(scale: float) -> torch.Tensor:
-        plain = model.sampler
-        model.sampler = Sampler(model.unet, model.diffusion, SamplerConfig(steps=1, guidance_scale=scale))
-        try:
-            return model.step(state, action).latent
-        finally:
-            model.sampler = plain
+        dynamics = LatentDynamics(model.unet, None, SamplerConfig(steps=1, guidance_scale=scale))
+        return dynamics.step(state, torch.from_numpy(action)).latent
 
     conditional, unconditional, guided = stepped(1.0), stepped(0.0), stepped(2.5)
     torch.testing.assert_close(

@@ -12,6 +12,7 @@ from v2w_gym import config as configuration
 from v2w_gym.data.episode import FrameArray
 from v2w_gym.data.starts import Starts
 from v2w_gym.envs import requests, spaces
+from v2w_gym.envs.facts import EpisodeFacts
 from v2w_gym.envs.imagination import Imagination
 from v2w_gym.envs.settings import Settings, WorldLike, gather
 from v2w_gym.envs.viewer import RENDER_MODES, open_viewer
@@ -20,7 +21,7 @@ from v2w_gym.shapes import check_action
 from v2w_gym.world_model.base import WorldModel
 
 
-class WorldModelEnv(gymnasium.Env[spaces.Observation, npt.NDArray[np.float32]]):
+class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, npt.NDArray[np.float32]]):
     """A world model with a success detector; ``step(action)`` imagines the next frame.
 
     Args:
@@ -62,20 +63,6 @@ class WorldModelEnv(gymnasium.Env[spaces.Observation, npt.NDArray[np.float32]]):
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.world.fps}
         self._viewer = open_viewer(render_mode, self.world.name, self.world.fps)
-
-    @property
-    def task(self) -> str:
-        """Instruction of the episode, or the world's first before any reset."""
-        return self._imagination.tasks[0]
-
-    @property
-    def task_description(self) -> str:
-        """The same text, under the name that LeRobot asks for."""
-        return self.task
-
-    @property
-    def _max_episode_steps(self) -> int:
-        return self._imagination.horizon
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -10,6 +10,7 @@ from gymnasium import Space
 from gymnasium.utils import seeding
 
 from v2w_gym.data.episode import FrameArray
+from v2w_gym.envs.facts import EpisodeFacts
 from v2w_gym.envs.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _FIXED = frozenset(f.name for f in dataclasses.fields(Settings))
 
 
-class Slot:
+class Slot(EpisodeFacts):
     """Reads facts of one slot and owns its random generator. New attributes may be set freely, facts may not.
 
     Args:
@@ -59,20 +60,6 @@ class Slot:
         if self._random is None:
             self._random = seeding.np_random()
         return self._random[1]
-
-    @property
-    def task(self) -> str:
-        """Instruction of the slot's episode."""
-        return self._imagination.tasks[self._index]
-
-    @property
-    def task_description(self) -> str:
-        """The same text, under the name that LeRobot asks for."""
-        return self.task
-
-    @property
-    def _max_episode_steps(self) -> int:
-        return self._imagination.horizon
 
     @property
     def render_mode(self) -> str | None:

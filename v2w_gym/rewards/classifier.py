@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from v2w_gym.config import from_dict, to_dict
 from v2w_gym.shapes import FramesLike, frames_to_tensor
+from v2w_gym.weights import fill, read_weights
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _CHUNK = 256  # frames per forward pass; keeps activations in the processor's cache
@@ -152,14 +152,8 @@ class FrameClassifier(nn.Module):
         except ValueError as error:
             raise ValueError(f"{folder / _CONFIG} is not JSON: {error}") from error
         detector = cls(from_dict(ClassifierConfig, values, where=str(folder / _CONFIG)))
-        try:
-            detector.load_state_dict(load_file(str(folder / _WEIGHTS)))
-        except SafetensorError as error:
-            raise ValueError(
-                f"{folder / _WEIGHTS} is damaged or no safetensors file ({error}); fetch it again"
-            ) from error
-        except RuntimeError as error:
-            raise ValueError(f"{folder / _WEIGHTS} does not fit its {_CONFIG}: {error}") from error
+        weights, _ = read_weights(folder / _WEIGHTS)
+        fill(detector, weights, folder / _WEIGHTS)
         detector.hash = detector._digest()
         return detector.eval()
 

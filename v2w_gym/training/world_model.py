@@ -18,16 +18,17 @@ import numpy as np
 import torch
 
 from v2w_gym.training.latents import Clips, load_clips
+from v2w_gym.training.lessons import Lesson, Lessons, imagine
 from v2w_gym.training.loop import Loop, LoopConfig, Losses
 from v2w_gym.training.pictures import save_film
 from v2w_gym.world_model.actions import shift
 from v2w_gym.world_model.causalize import Transfer, causalize
 from v2w_gym.world_model.codec import FrameCodec
 from v2w_gym.world_model.diffusion import Diffusion, ScheduleConfig, trailing_timesteps
+from v2w_gym.world_model.dynamics import LatentDynamics
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.timeline import clip, twin
 from v2w_gym.world_model.unet import VideoUNet
-from v2w_gym.world_model.vid2world import Vid2World
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,8 @@ class VideoConfig:
         action_dropout: probability that a frame's action is dropped, each frame for itself.
         terminal_probability: probability that a frame starts from pure noise rather than from a random level.
         history_level: history frames are noised to a random level up to this one.
-        own_history: probability that a clip's history is the model's own prediction, not the recording, so
-            that it learns to go on from its own mistakes.
-        own_passes: such a prediction is made from a history that is itself predicted, up to this many times
-            over; how often is drawn anew for every batch. Each pass costs a third of a training step.
+        own_history: share of the clips whose past is imagined by the model, not recorded; see ``lessons``.
+        own_reach: how many frames on, drawn from these.
     """
 
     data: tuple[str, ...]
@@ -66,7 +65,7 @@ class VideoConfig:
     terminal_probability: float = 0.35
     history_level: int = 120
     own_history: float = 0.0
-    own_passes: int = 3
+    own_reach: tuple[int, ...] = (4, 8, 16, 32)
 
 
 def pretrain(config: VideoConfig, out: str | Path) -> bool:
@@ -134,21 +133,14 @@ class TwinLoss:
     def __init__(self, unet: VideoUNet, config: VideoConfig) -> None:
         self.unet, self.config, self.diffusion = unet, config, Diffusion(config.schedule)
 
-    def __call__(self, clips: Clips, generator: torch.Generator) -> Losses:
+    def __call__(self, lesson: Lesson, generator: torch.Generator) -> Losses:
         """Mean squared error of ``v`` over every frame but the first."""
-        x, actions = clips.latents, clips.actions
-        if actions is None:
-            raise ValueError("fine-tuning needs actions")
-        history, config = x[:, :-1], self.config
-        if config.own_history > 0:
-            own = torch.rand(len(x), generator=generator) < config.own_history
-            history = history.clone()
-            history[own] = self._imagine(x[own], actions[own], generator)
+        x = lesson.latents
         e = torch.randn(x[:, 1:].shape, generator=generator)
         level = self._levels(e.shape[:2], generator)
-        v = self._run(x, history, e, level, actions, config.action_dropout, generator)
+        v = self._run(lesson, e, level, generator)
         error = (v - self.diffusion.at(level).velocity(x[:, 1:], e)).square().mean((2, 3, 4))
-        pure = level == config.schedule.num_train_timesteps - 1
+        pure = level == self.config.schedule.num_train_timesteps - 1
         return {"loss": error.mean(), "one_step": error[pure].mean() if pure.any() else error.mean()}
 
     def _levels(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
@@ -157,42 +149,21 @@ class TwinLoss:
         pure = torch.rand(shape, generator=generator) < self.config.terminal_probability
         return level.masked_fill(pure, top - 1)
 
-    @torch.no_grad()
-    def _imagine(self, x: torch.Tensor, actions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """What the model itself makes of frames 0 .. f-2 in one step from pure noise; frame 0 is given."""
-        history = x[:, :-1]
-        if not len(x):
-            return history
-        for _ in range(int(torch.randint(1, self.config.own_passes + 1, (), generator=generator))):
-            e = torch.randn(x[:, 1:].shape, generator=generator)
-            level = torch.full(e.shape[:2], self.config.schedule.num_train_timesteps - 1)
-            v = self._run(x, history, e, level, actions, 0.0, generator)
-            clean = self.diffusion.at(level).clean(e, v)
-            history = torch.cat([x[:, :1], clean[:, :-1]], dim=1)
-        return history
-
     def _run(
-        self,
-        x: torch.Tensor,
-        history: torch.Tensor,
-        e: torch.Tensor,
-        level: torch.Tensor,
-        actions: torch.Tensor,
-        dropout: float,
-        generator: torch.Generator,
+        self, lesson: Lesson, e: torch.Tensor, level: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        frames = x.shape[1]
-        soft = torch.rand(history.shape[:2], generator=generator).square() * self.config.history_level
-        past = soft.long()
-        blurred = self.diffusion.at(past).noisy(history, torch.randn(history.shape, generator=generator))
+        """``v`` of frames 1 .. f-1, each noised with ``e`` to its ``level``."""
+        x, past, frames = lesson.latents, lesson.past, lesson.latents.shape[1]
+        soft = torch.rand(past.shape[:2], generator=generator).square() * self.config.history_level
+        soft_level = soft.long()
+        blurred = self.diffusion.at(soft_level).noisy(past, torch.randn(past.shape, generator=generator))
         rows = torch.cat([blurred, self.diffusion.at(level).noisy(x[:, 1:], e)], dim=1)
-        leading = shift(actions)
-        moved = torch.cat([leading[:, :-1], leading[:, 1:]], dim=1)
-        kept = torch.rand(moved.shape[:2], generator=generator) >= dropout
+        leading = shift(lesson.actions)
+        actions = torch.cat([leading[:, :-1], leading[:, 1:]], dim=1)
+        kept = torch.rand(actions.shape[:2], generator=generator) >= self.config.action_dropout
+        levels, axis = torch.cat([soft_level, level], 1), twin(frames, self.unet.config.window)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.config.loop.precision == "bf16"):
-            v = self.unet(
-                rows, torch.cat([past, level], 1), moved, kept, x[:, 0], twin(frames, self.unet.config.window)
-            )
+            v = self.unet(rows, levels, actions, kept, x[:, 0], axis)
         noisy: torch.Tensor = v[:, frames - 1 :].float()
         return noisy
 
@@ -206,28 +177,26 @@ def finetune(config: VideoConfig, out: str | Path) -> bool:
     unet = start_weights(config)
     loop = Loop(unet.train(), config.loop, out)
 
-    def batch(rng: np.random.Generator, size: int) -> Clips:
-        return clips.draw(rng, size)
+    sampler = SamplerConfig(steps=1, precision=config.loop.precision)
+    dynamics = LatentDynamics(unet, config.schedule, sampler)
+
+    def roll(given: Clips, seeds: list[int], reach: torch.Tensor) -> torch.Tensor:
+        """With the averaged weights, since it is their drift that will count; the others' is far worse."""
+        imagined: torch.Tensor = loop.with_average(lambda: imagine(dynamics, given, seeds, reach))
+        return imagined
+
+    lessons = Lessons(clips, roll, config.own_history, config.own_reach)
+
+    def batch(rng: np.random.Generator, size: int) -> Lesson:
+        return lessons.draw(rng, size, loop.step)
 
     def sample(folder: Path, step: int) -> None:
+        """Recorded films, and what the model makes of first frame and actions."""
         given = heldout.draw(np.random.default_rng(0), 6)
-        films = replay(codec, unet, config, given)
+        pair = [given.latents, imagine(dynamics, given, list(range(6)))]
+        films = [codec.decode(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for x in pair]
         save_film(folder / f"sample-{step:06d}.mp4", films)
 
     done = loop.fit(batch, TwinLoss(unet, config), sample)
     loop.finish(unet)
     return done
-
-
-def replay(codec: FrameCodec, unet: VideoUNet, config: VideoConfig, given: Clips) -> list[torch.Tensor]:
-    """Recorded films ``(n, f, h, w, 3)`` uint8, and what the model makes of first frame and actions."""
-    films = [codec.decode(given.latents.flatten(0, 1)).unflatten(0, given.latents.shape[:2])]
-    size = films[0].shape[2:4]
-    model = Vid2World(codec, unet, (size[0], size[1]), config.schedule, SamplerConfig(steps=2))
-    assert given.actions is not None
-    state = model.init(films[0][:, :1], given.actions[:, :0], list(range(len(films[0]))))
-    frames = [model.decode(state.latent)]
-    for i in range(given.actions.shape[1]):
-        state = model.step(state, given.actions[:, i])
-        frames.append(model.decode(state.latent))
-    return [films[0], torch.stack(frames, dim=1)]

@@ -47,63 +47,83 @@ class Request:
 
     Attributes:
         seeds: noise key per slot.
-        frame_index: ``(b,)`` int64, index of the frame to make.
-        actions: ``(b, a)``, the action that leads to it.
+        frame_index: ``(b,)`` int64, index of the newest frame that there is; the next one is to be made.
+        newest: ``(b, c, h, w)``, that frame.
+        actions: ``(b, 2, a)``, the action that led to it and the one that leads to the next.
         first: ``(b, c, h, w)``, first frame of the episode.
     """
 
     seeds: list[int]
     frame_index: torch.Tensor
+    newest: torch.Tensor
     actions: torch.Tensor
     first: torch.Tensor
 
 
 class Sampler:
-    """Runs the network on one new frame per slot against a cache."""
+    """Runs the network on the newest frame and its successor against a cache of the older ones.
+
+    The newest frame enters the cache in the same pass that takes its successor's first denoising step: a
+    frame costs as many passes as it has denoising steps, not one more.
+    """
 
     def __init__(self, unet: VideoUNet, diffusion: Diffusion, config: SamplerConfig) -> None:
         self.unet, self.diffusion, self.config = unet, diffusion, config
         self.levels = trailing_timesteps(config.steps, diffusion.config.num_train_timesteps)
 
     def denoise(self, request: Request, cache: TensorDict) -> torch.Tensor:
-        """Sample the frame: ``(b, c, h, w)``. Of ``cache`` only places outside the past are written."""
-        z = self._noise(request, "frame")
+        """The next frame ``(b, c, h, w)``; ``cache`` then holds what later ones read of the newest."""
+        z = self._noise(request, request.frame_index + 1, "frame")
         for i, (now, then) in enumerate(zip(self.levels, [*self.levels[1:], -1], strict=True)):
-            v = self._predict(z, now, request, cache, kept=True)
+            if i == 0:
+                past, level = self._history(request)
+                v = self._predict(torch.cat([past, z], 1), [level, now], request, cache, keep=1)[:, 1:]
+            else:
+                v = self._predict(z, [now], request, cache)
             if self.config.guidance_scale != 1.0:
-                free = self._predict(z, now, request, cache, kept=False)
+                free = self._predict(z, [now], request, cache, action=False)
                 v = guide(v, free, self.config.guidance_scale)
-            fresh = self._noise(request, "step", i) if self.config.eta > 0 else None
+            fresh = None
+            if self.config.eta > 0:
+                fresh = self._noise(request, request.frame_index + 1, "step", i)
             here = torch.full((len(z), 1), now, device=z.device)
             z = self.diffusion.ddim(z, v, here, torch.full_like(here, then), self.config.eta, fresh)
         return z[:, 0]
 
-    def commit(self, latent: torch.Tensor, request: Request, cache: TensorDict) -> None:
-        """Run the finished frame ``(b, c, h, w)`` once more and leave in ``cache`` what later frames read."""
-        level, x = max(self.config.history_level, 0), latent.unsqueeze(1)
+    def remember(self, request: Request, cache: TensorDict) -> None:
+        """Put the newest frame in ``cache`` without making another."""
+        past, level = self._history(request)
+        self._predict(past, [level], request, cache, keep=1)
+
+    def _history(self, request: Request) -> tuple[torch.Tensor, int]:
+        """The newest frame as the cache takes it, ``(b, 1, c, h, w)``, and its noise level."""
+        level, x = max(self.config.history_level, 0), request.newest.unsqueeze(1)
         if self.config.history_level >= 0:
             at = self.diffusion.at(torch.full((len(x), 1), level, device=x.device))
-            x = at.noisy(x, self._noise(request, "history"))
-        self._predict(x, level, request, cache, kept=True, commit=True)
+            x = at.noisy(x, self._noise(request, request.frame_index, "history"))
+        return x, level
 
-    def _noise(self, request: Request, stream: str, step: int = 0) -> torch.Tensor:
-        shape = request.first.shape[1:]
-        drawn = noise(request.seeds, request.frame_index.tolist(), stream, shape, step)
+    def _noise(self, request: Request, index: torch.Tensor, stream: str, step: int = 0) -> torch.Tensor:
+        drawn = noise(request.seeds, index.tolist(), stream, request.first.shape[1:], step)
         return drawn.unsqueeze(1).to(request.first.device)
 
     def _predict(
         self,
         z: torch.Tensor,
-        level: int,
+        levels: list[int],
         request: Request,
         cache: TensorDict,
         *,
-        kept: bool,
-        commit: bool = False,
+        keep: int = 0,
+        action: bool = True,
     ) -> torch.Tensor:
-        levels = torch.full((len(z), 1), level, device=z.device)
-        mask = None if kept else torch.zeros(len(z), 1, dtype=torch.bool, device=z.device)
-        time = Stepping(cache, request.frame_index, commit)
+        """``v`` of the frames ``z`` ``(b, f, c, h, w)``: the newest if it is kept, the next, or both."""
+        begin = 0 if keep else 1
+        rows = slice(begin, begin + z.shape[1])
+        index = (request.frame_index[:, None] + torch.arange(2, device=z.device))[:, rows]
+        level = torch.tensor(levels, device=z.device).expand(len(z), -1)
+        mask = None if action else torch.zeros_like(index, dtype=torch.bool)
+        time = Stepping(cache, index, keep)
         with torch.autocast(z.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bf16"):
-            v: torch.Tensor = self.unet(z, levels, request.actions.unsqueeze(1), mask, request.first, time)
+            v: torch.Tensor = self.unet(z, level, request.actions[:, rows], mask, request.first, time)
         return v.float()

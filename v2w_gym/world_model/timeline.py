@@ -5,7 +5,7 @@
 ``twin``      a clip twice: first with (nearly) clean frames, then with noisy ones. The noisy frame t sees the
               *clean* frames before t and itself, which is what it will see when stepping, for all t in one
               pass.
-``Stepping``  one new frame per slot; all older frames come from a cache.
+``Stepping``  a new frame or two per slot; all older frames come from a cache.
 
 Band of width ``window``: frame t sees the frames ``t - window + 1 .. t``. Axes inside: ``b f`` as ever, ``l``
 pixels of a frame, ``n`` heads, ``d`` channels of a head.
@@ -98,47 +98,50 @@ def twin(frames: int, window: int) -> Parallel:
 
 
 class Stepping:
-    """One new frame per slot beside a cache of everything older.
+    """A few new frames per slot, consecutive in time, beside a cache of everything older.
 
-    The cache holds, per temporal convolution, its last two inputs, and per temporal attention a ring of
-    ``window`` keys and values, where frame t lives in place ``t % window``. Every pass writes the new frame's
-    keys over those of frame ``t - window``, which has left the band; the pass over the finished frame is the
-    one that stays.
+    The cache holds, per temporal convolution, the last two inputs, and per temporal attention a ring of
+    ``window + 1`` keys and values, where frame t lives in place ``t % (window + 1)``. Every pass writes the
+    keys of its frames over those of frames that have left the band; one place more than the band is wide lets
+    a finished frame and its noisy successor pass together.
 
     Args:
         cache: see ``empty_cache``; written in place.
-        frame_index: ``(b,)`` int64, index of the new frame in its slot's episode.
-        commit: True for the pass over the finished frame: the convolutions' inputs move on by one frame.
+        frame_index: ``(b, f)`` int64, indices of the new frames in their slot's episode, ascending by one.
+        keep: how many of them, counted from the first, are finished and stay. What a pass writes of the
+            others is overwritten by the next.
     """
 
-    def __init__(self, cache: TensorDict, frame_index: torch.Tensor, commit: bool) -> None:
-        self.cache, self.commit = cache, commit
-        window = cache["frames"].shape[1]
-        self.rows = torch.arange(len(frame_index), device=frame_index.device)
-        self.place = frame_index % window
+    def __init__(self, cache: TensorDict, frame_index: torch.Tensor, keep: int) -> None:
+        self.cache, self.keep = cache, keep
+        self.frames = frame_index.shape[1]
+        places = cache["frames"].shape[1]
+        self.rows = torch.arange(len(frame_index), device=frame_index.device)[:, None]
+        self.place = frame_index % places
         cache["frames"][self.rows, self.place] = frame_index
-        stored = cache["frames"]
-        self.distance = (frame_index[:, None] - stored)[:, None]
-        self.visible = (stored >= 0)[:, None]
+        stored = cache["frames"][:, None]
+        self.distance = frame_index[..., None] - stored
+        self.visible = (stored >= 0) & (self.distance >= 0) & (self.distance < places - 1)
 
     def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
         """See ``TimeAxis``."""
         tail = self.cache[key]
-        before, last = tail[:, 0].to(x.dtype), tail[:, 1].to(x.dtype)
-        if self.commit:
-            self.cache[key] = torch.stack([last, x], dim=1).to(tail.dtype)
-        return [before, last, x]
+        line = torch.cat([tail.to(x.dtype), x.unflatten(0, (-1, self.frames))], dim=1)
+        if self.keep:
+            self.cache[key] = line[:, self.keep : self.keep + 2].to(tail.dtype)
+        return [line[:, tap : tap + self.frames].flatten(0, 1) for tap in (0, 1)] + [x]
 
     def attend(self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias) -> torch.Tensor:
         """See ``TimeAxis``."""
         keys, values = self.cache[key, "keys"], self.cache[key, "values"]
-        keys[self.rows, :, :, self.place] = k.to(keys.dtype)
-        values[self.rows, :, :, self.place] = v.to(values.dtype)
-        mask = bias(self.distance, self.visible).to(q.dtype).repeat_interleave(q.shape[1], dim=0)
+        keys[self.rows, :, :, self.place] = k.unflatten(0, (-1, self.frames)).to(keys.dtype)
+        values[self.rows, :, :, self.place] = v.unflatten(0, (-1, self.frames)).to(values.dtype)
+        pixels = q.shape[1]
+        mask = bias(self.distance, self.visible).to(q.dtype).repeat_interleave(pixels, dim=0)
         mixed = F.scaled_dot_product_attention(
-            q.flatten(0, 1).unsqueeze(2),
+            rearrange(q, "(b f) l n d -> (b l) n f d", f=self.frames),
             keys.flatten(0, 1).to(q.dtype),
             values.flatten(0, 1).to(q.dtype),
             attn_mask=mask,
         )
-        return mixed.view(q.shape)
+        return rearrange(mixed, "(b l) n f d -> (b f) l n d", l=pixels)

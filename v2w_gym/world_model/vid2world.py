@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from v2w_gym.config import config_hash, from_dict, load, to_dict
 from v2w_gym.shapes import FramesLike, check_action, frames_to_tensor
-from v2w_gym.world_model.actions import shift
 from v2w_gym.world_model.codec import FrameCodec
-from v2w_gym.world_model.diffusion import Diffusion, ScheduleConfig
-from v2w_gym.world_model.sampler import Request, Sampler, SamplerConfig
-from v2w_gym.world_model.state import WorldState, empty_cache
+from v2w_gym.world_model.diffusion import ScheduleConfig
+from v2w_gym.world_model.dynamics import LatentDynamics
+from v2w_gym.world_model.sampler import SamplerConfig
+from v2w_gym.world_model.state import WorldState
 from v2w_gym.world_model.unet import VideoUNet
 
 
@@ -45,8 +44,6 @@ class Vid2World:
         schedule: ScheduleConfig | None = None,
         sampler: SamplerConfig | None = None,
     ) -> None:
-        if not unet.config.causal or not unet.config.action_dim:
-            raise ValueError("a world model needs a causal network with actions; see `v2w train causalize`")
         if unet.config.latent_channels != codec.latent_channels:
             raise ValueError(
                 f"codec makes {codec.latent_channels} latent channels, "
@@ -54,9 +51,8 @@ class Vid2World:
             )
         self.codec, self.unet = codec.eval(), unet.eval()
         self.frame_size = (int(frame_size[0]), int(frame_size[1]))
-        self.action_dim, self.window = int(unet.config.action_dim), int(unet.config.window)
-        self.diffusion = Diffusion(schedule)
-        self.sampler = Sampler(unet, self.diffusion, sampler or SamplerConfig())
+        self.dynamics = LatentDynamics(self.unet, schedule, sampler)
+        self.action_dim, self.window = int(unet.config.action_dim), self.dynamics.window
         self._weights_hash = ""
 
     @property
@@ -73,7 +69,7 @@ class Vid2World:
                 for name, tensor in sorted(part.state_dict().items()):
                     digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
             self._weights_hash = digest.hexdigest()
-        settings = config_hash(self.sampler.config) + config_hash(self.diffusion.config)
+        settings = config_hash(self.dynamics.sampler.config) + config_hash(self.dynamics.diffusion.config)
         return hashlib.sha256((self._weights_hash + settings).encode()).hexdigest()[:12]
 
     @torch.no_grad()
@@ -99,15 +95,9 @@ class Vid2World:
             )
         batch, length = context.shape[:2]
         checked = check_action(actions, (batch, length - 1, self.action_dim))
-        leading = shift(torch.from_numpy(checked).to(self.device))
         latents = self.codec.encode(context.flatten(0, 1).to(self.device)).unflatten(0, (batch, length))
-        state = self._empty(latents[:, 0], list(seeds))
-        for i in range(length):
-            index = torch.full_like(state.frame_index, i)
-            self._append(state, latents[:, i], self._request(state, index, leading[:, i]))
-        return state
+        return self.dynamics.init(latents, torch.from_numpy(checked).to(self.device), seeds)
 
-    @torch.no_grad()
     def step(self, state: WorldState, action: Any) -> WorldState:
         """Imagine one frame more; ``state`` is left as it was.
 
@@ -119,11 +109,7 @@ class Vid2World:
             ValueError: shape or range of the action; before anything is computed.
         """
         checked = check_action(action, (len(state.seed), self.action_dim))
-        after: WorldState = state.clone()  # type: ignore[attr-defined]  # tensorclass adds it
-        moved = torch.from_numpy(checked).to(self.device)
-        request = self._request(after, after.frame_index + 1, moved)
-        self._append(after, self.sampler.denoise(request, after.cache), request)
-        return after
+        return self.dynamics.step(state, torch.from_numpy(checked).to(self.device))
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Latents ``(b, c, h, w)`` to frames ``(b, h, w, 3)`` uint8."""
@@ -137,14 +123,14 @@ class Vid2World:
         for part in ("codec", "unet"):
             _forget_origin(folder / part / "config.json")
         (folder / "scheduler").mkdir(parents=True, exist_ok=True)
-        schedule = json.dumps(to_dict(self.diffusion.config), indent=2)
+        schedule = json.dumps(to_dict(self.dynamics.diffusion.config), indent=2)
         (folder / "scheduler" / "scheduler_config.json").write_text(schedule + "\n")
         world = folder / "world.json"
         values = json.loads(world.read_text()) if world.exists() else {}
         values |= {
             "frame_size": list(self.frame_size),
             "window": self.window,
-            "sampler": to_dict(self.sampler.config),
+            "sampler": to_dict(self.dynamics.sampler.config),
         }
         world.write_text(json.dumps(values, indent=2) + "\n")
 
@@ -182,30 +168,6 @@ class Vid2World:
         self.codec.to(device)
         self.unet.to(device)
         return self
-
-    def _empty(self, first: torch.Tensor, seeds: list[int]) -> WorldState:
-        batch, (c, h, w) = len(first), first.shape[1:]
-        return WorldState(
-            latent=first,
-            first=first.clone(),
-            frame_index=torch.full((batch,), -1, device=self.device),
-            seed=torch.tensor(np.asarray(seeds, dtype=np.int64), device=self.device),
-            latents=torch.zeros(batch, self.window, c, h, w, device=self.device),
-            actions=torch.zeros(batch, self.window, self.action_dim, device=self.device),
-            cache=empty_cache(self.unet, batch, h, w, self.device),
-            batch_size=[batch],  # type: ignore[call-arg]  # tensorclass adds it
-        )
-
-    def _request(self, state: WorldState, index: torch.Tensor, actions: torch.Tensor) -> Request:
-        return Request(state.seed.tolist(), index, actions, state.first)
-
-    def _append(self, state: WorldState, latent: torch.Tensor, request: Request) -> None:
-        rows, place = torch.arange(len(latent), device=self.device), request.frame_index % self.window
-        self.sampler.commit(latent, request, state.cache)
-        state.latents[rows, place] = latent
-        state.actions[rows, place] = request.actions
-        state.latent = latent
-        state.frame_index = request.frame_index
 
 
 def _forget_origin(path: Path) -> None:
