@@ -16,6 +16,7 @@ from v2w_gym.training.codec import train as train_codec
 from v2w_gym.training.latents import Clips
 from v2w_gym.training.lessons import Lesson, Lessons, imagine
 from v2w_gym.training.loop import Loop, LoopConfig
+from v2w_gym.training.optimizer import Kind, Optimizer
 from v2w_gym.training.world_model import TwinLoss, VideoConfig, finetune, pretrain, start_weights
 from v2w_gym.world_model.dynamics import LatentDynamics
 from v2w_gym.world_model.sampler import SamplerConfig
@@ -99,12 +100,13 @@ def test_weights_that_do_not_fit_are_named(trained: tuple[Path, dict[str, object
         start_weights(VideoConfig(**{**settings, "unet": {**SIZES, "temporal_conv_layers": 3}}))
 
 
-def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path, optimizer: Kind) -> None:
     def run(out: str, *stops: int) -> torch.Tensor:
         for stop in stops:
             torch.manual_seed(0)
             network = nn.Linear(3, 1)
-            config = LoopConfig(steps=20, batch_size=4, warmup=1, checkpoint_every=stop)
+            config = LoopConfig(steps=20, batch_size=4, warmup=1, checkpoint_every=stop, optimizer=optimizer)
             loop = Loop(network, config, tmp_path / out)
 
             def batch(rng, size, loop=loop, stop=stop):
@@ -123,6 +125,30 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None
         return torch.cat([p.flatten() for p in network.parameters()])
 
     torch.testing.assert_close(run("whole", 20), run("stopped", 7, 20))
+
+
+def test_muon_turns_every_matrix_by_the_same_amount_in_all_directions() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Linear(6, 5))
+    before = [p.detach().clone() for p in network.parameters()]
+    for p in network.parameters():
+        p.grad = torch.randn_like(p)
+    Optimizer(network, "muon", weight_decay=0.0).step(0.01)
+    for p, old in zip(network.parameters(), before, strict=True):
+        change = (p.detach() - old).reshape(len(p), -1)
+        if p.ndim == 1:  # AdamW's first step
+            torch.testing.assert_close(change.abs(), torch.full_like(change, 0.01), rtol=1e-3, atol=0)
+            continue
+        sizes = torch.linalg.svdvals(change)
+        assert sizes.min() > 0.5 * sizes.max()
+        assert change.square().mean().sqrt() == pytest.approx(0.2 * 0.01, rel=0.4)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused() -> None:
+    network = nn.Sequential(nn.Linear(3, 3))
+    state = Optimizer(network, "adamw", 0.0).state_dict()
+    with pytest.raises(ValueError, match=r"another loop\.optimizer"):
+        Optimizer(network, "muon", 0.0).load_state_dict(state)
 
 
 def test_the_loss_falls_and_reads_the_action() -> None:
@@ -148,6 +174,8 @@ def test_the_loss_falls_and_reads_the_action() -> None:
 def test_own_pasts_are_what_the_model_imagines() -> None:
     torch.manual_seed(0)
     network = VideoUNet(**{**SIZES, "action_dim": 2})
+    for parameter in network.parameters():  # layers that start at zero would hide the past
+        torch.nn.init.normal_(parameter, std=0.1)
     dynamics = LatentDynamics(network, sampler=SamplerConfig(steps=1))
     clips = Clips(torch.randn(6, 7, 4, 4, 4), torch.rand(6, 6, 2) * 2 - 1)
 

@@ -1,4 +1,4 @@
-"""One resumable training loop for every stage: AdamW, warm-up and cosine, moving average, curve, samples.
+"""One resumable training loop for every stage: warm-up and cosine, moving average, curve, samples.
 
 Batch and noise of a step are a function of (seed, step, rank), so a resumed run is the run that was never
 stopped. Under ``torchrun --nproc-per-node N`` every process draws its own batch and the gradients are
@@ -21,6 +21,8 @@ import torch
 from torch import distributed, nn
 from tqdm import tqdm
 
+from v2w_gym.training.optimizer import Kind, Optimizer
+
 Losses = dict[str, torch.Tensor]
 
 
@@ -33,7 +35,8 @@ class LoopConfig:
         batch_size: items per step and process; what an item is, the stage says.
         learning_rate: peak value; reached after ``warmup`` steps, then a cosine down to a twentieth.
         warmup: steps.
-        weight_decay: of AdamW.
+        optimizer: "adamw", or "muon" for the hidden weight matrices; see ``optimizer.py``.
+        weight_decay: of weight matrices.
         grad_clip: largest norm of the gradient.
         ema: decay of the moving average of the weights; the average is what is saved as the result.
         seed: of the weights, the batches and the noise.
@@ -48,6 +51,7 @@ class LoopConfig:
     batch_size: int
     learning_rate: float = 3e-4
     warmup: int = 200
+    optimizer: Kind = "adamw"
     weight_decay: float = 0.01
     grad_clip: float = 1.0
     ema: float = 0.999
@@ -72,13 +76,7 @@ class Loop:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        decay = [p for p in self.parameters if p.ndim > 1]
-        rest = [p for p in self.parameters if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-            lr=config.learning_rate,
-            betas=(0.9, 0.99),
-        )
+        self.optimizer = Optimizer(module, config.optimizer, config.weight_decay)
         self.average = [p.detach().clone() for p in self.parameters]
         self.step = 0
         self.ranks, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
@@ -175,15 +173,13 @@ class Loop:
         config = self.config
         ramp = min(1.0, (self.step + 1) / max(1, config.warmup))
         cosine = 0.5 * (1 + math.cos(math.pi * self.step / config.steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * ramp * (0.05 + 0.95 * cosine)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.module.zero_grad(set_to_none=True)
         losses["loss"].backward()
         self._average_gradients()
         norm = nn.utils.clip_grad_norm_(self.parameters, config.grad_clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient is not finite at step {self.step}; losses: {losses}")
-        self.optimizer.step()
+        self.optimizer.step(config.learning_rate * ramp * (0.05 + 0.95 * cosine))
         self.step += 1
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
