@@ -1,13 +1,17 @@
 """The success detector: files, calibration, thresholds, and that it can be trained."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from v2w_gym.data.episode import Episode
 from v2w_gym.rewards.classifier import ClassifierConfig, FrameClassifier
+from v2w_gym.training.augment import light, through_codec
 from v2w_gym.training.calibration import choose_threshold, count_verdicts, fit_calibration, reliability
+from v2w_gym.training.codec import CodecConfig, build
 from v2w_gym.training.detector import DetectorConfig, add_to_card, confusion, near_a_turn, read, train
 from v2w_gym.training.loop import LoopConfig
 
@@ -48,7 +52,7 @@ def test_it_refuses_bad_folders(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'threshold'"):
         FrameClassifier.from_pretrained(tmp_path)
     config.write_text(json.dumps({**json.loads(good_config), "hidden": 9}))
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="do not fit"):
         FrameClassifier.from_pretrained(tmp_path)
     config.write_text(good_config)
     weights.write_bytes(good_weights[: len(good_weights) // 2])
@@ -100,6 +104,23 @@ def test_frames_near_a_turn(near, expected):
     assert np.flatnonzero(near_a_turn(flags, near)[0]).tolist() == expected
 
 
+def test_the_trip_through_the_codec_is_taken_by_its_share():
+    torch.manual_seed(0)
+    codec = build(CodecConfig((), (), "", channels=(8, 8, 16), latent_channels=4))
+    given = torch.from_numpy(frames(4))
+    before = given.clone()
+
+    def seen(share, noise=0.0):
+        return through_codec(codec, share, noise)(given, torch.Generator().manual_seed(0))
+
+    generator = torch.Generator().manual_seed(0)
+    torch.rand(4, generator=generator)  # which frames
+    torch.testing.assert_close(seen(0.0), light(given, generator))
+    assert not torch.allclose(seen(1.0), seen(0.0), atol=5.0)
+    assert not torch.allclose(seen(1.0, noise=1.0), seen(1.0))
+    assert torch.equal(given, before)
+
+
 def record(folder, count, seed):
     """Episodes in which a bright square is success; it appears at some time, or never."""
     rng = np.random.default_rng(seed)
@@ -116,7 +137,8 @@ def test_training_learns_goes_on_after_a_stop_and_writes_a_card(tmp_path):
     record(tmp_path / "data", 30, seed=0)
     record(tmp_path / "heldout", 20, seed=1)
     loop = LoopConfig(steps=60, batch_size=32, learning_rate=1e-2, warmup=5, ema=0.9, precision="fp32")
-    config = DetectorConfig((str(tmp_path / "data"),), str(tmp_path / "heldout"), loop, TINY, validation=3)
+    data, held = (str(tmp_path / "data"),), str(tmp_path / "heldout")
+    config = DetectorConfig(data, held, loop=loop, classifier=TINY, validation=3)
     assert train(config, tmp_path / "out")
     folder = tmp_path / "out" / "detector"
     detector = FrameClassifier.from_pretrained(folder)
@@ -126,6 +148,13 @@ def test_training_learns_goes_on_after_a_stop_and_writes_a_card(tmp_path):
     assert json.loads((folder / "report.json").read_text())["hash"] == detector.hash
     assert train(config, tmp_path / "out")  # nothing left to do: the same detector again
     assert FrameClassifier.from_pretrained(folder).hash == detector.hash
+    build(CodecConfig((), (), "", channels=(8, 8, 16), latent_channels=4)).save_pretrained(tmp_path / "codec")
+    more = replace(
+        config, codec=str(tmp_path / "codec"), init=str(folder), loop=replace(loop, learning_rate=1e-6)
+    )
+    assert train(more, tmp_path / "more")  # hardly moved from where it started
+    after = FrameClassifier.from_pretrained(tmp_path / "more" / "detector")
+    np.testing.assert_allclose(after.logits(frames(3)), detector.logits(frames(3)), atol=0.05)
     add_to_card(folder, "imagined episodes", result)
     card = (folder / "README.md").read_text()
     assert "On recorded episodes, held out" in card

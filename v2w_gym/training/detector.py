@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from v2w_gym.data.episode import Episode, EpisodeFolder, FrameArray
 from v2w_gym.rewards.base import SuccessDetector
 from v2w_gym.rewards.classifier import ClassifierConfig, FrameClassifier
-from v2w_gym.training.augment import Augment, light
+from v2w_gym.training.augment import light, through_codec
 from v2w_gym.training.calibration import (
     Flags,
     choose_threshold,
@@ -32,6 +32,7 @@ from v2w_gym.training.calibration import (
     reliability,
 )
 from v2w_gym.training.loop import Loop, LoopConfig, Losses
+from v2w_gym.world_model.codec import FrameCodec
 
 _EASY = 0.02  # weight of a frame that is not hard at all, beside 1 for a wrong one
 
@@ -43,6 +44,9 @@ class DetectorConfig:
     Attributes:
         data: episode folders with the simulator's flag.
         heldout: episode folder for the card; nothing is chosen on it.
+        codec: folder of the world's codec; half of the frames then go through it, as imagined ones have. None
+            trains on recorded frames as they are.
+        init: folder of a trained detector to start from, of the same sizes; None starts anew.
         loop: the item of a batch is a frame; ``sample_every`` is when hard frames are looked for anew.
         classifier: sizes of the network.
         limit: read at most so many episodes of each folder; None reads all.
@@ -52,6 +56,8 @@ class DetectorConfig:
 
     data: tuple[str, ...]
     heldout: str
+    codec: str | None = None
+    init: str | None = None
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=3000, batch_size=128))
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     limit: int | None = None
@@ -132,20 +138,17 @@ def near_a_turn(flags: Flags, near: int) -> Flags:
     return close
 
 
-def train(config: DetectorConfig, out: str | Path, augment: Augment = light) -> bool:
-    """Train (or go on training) a detector into ``out/detector``; returns True once all steps are done.
-
-    Args:
-        config: what to train on.
-        out: folder for checkpoints, the loss curve and the finished detector.
-        augment: changes frames ``(b, h, w, 3)`` uint8 before the network sees them, with a generator to draw
-            from; e.g. a round trip through a codec before :func:`v2w_gym.training.augment.light`.
-    """
+def train(config: DetectorConfig, out: str | Path) -> bool:
+    """Train (or go on training) a detector into ``out/detector``; returns True once all steps are done."""
     torch.manual_seed(config.loop.seed)
     out = Path(out)
     judged = read(config.data, config.limit)
     calibrates = np.arange(len(judged.flags)) % config.validation == 0
-    detector = FrameClassifier(config.classifier).train()
+    augment = light if config.codec is None else through_codec(FrameCodec.from_pretrained(config.codec))
+    detector = FrameClassifier(config.classifier)
+    if config.init is not None:
+        detector.load_state_dict(FrameClassifier.from_pretrained(config.init).state_dict())
+    detector.train()
     loop = Loop(detector, config.loop, out)
     source = HardFrames(judged, np.flatnonzero(~calibrates), config.near, out / "hardness.npy")
 
