@@ -15,6 +15,8 @@ from v2w_gym.data.episode import Episode
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation import validation
 from v2w_gym.evaluation.replay import psnr, replay
+from v2w_gym.training import stages
+from v2w_gym.training.card import write_card
 
 
 def recorded(world, count, behaviours=("walk",), steps=6):
@@ -110,3 +112,28 @@ def test_a_truncated_weights_file_is_named(tiny_world, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(ValueError, match="truncated or belongs to another world"):
         World.open(folder).model()
+
+
+def test_the_card_tells_data_steps_and_results(tiny_world, tmp_path):
+    world, data = tmp_path / "world", tmp_path / "data"
+    shutil.copytree(tiny_world, world)
+    data.mkdir()
+    for i, episode in enumerate(recorded(tiny_world, 3)):
+        episode.save(data / f"{i}.npz")
+    settings = tmp_path / "codec.yaml"
+    loop = {"steps": 50, "batch_size": 2, "seed": 7, "sample_every": 50, "max_minutes": 1e-9}
+    values = {"data": [str(data)], "videos": [str(data)], "heldout": str(data), "channels": [8, 8, 8], "loop": loop}
+    settings.write_text(yaml.safe_dump(values))
+    for _ in range(2):  # stopped by the clock, and gone on with
+        assert not stages.run("codec", settings, tmp_path / "codec")
+    loop["max_minutes"] = 0.0
+    settings.write_text(yaml.safe_dump(values))
+    assert stages.run("codec", settings, tmp_path / "codec")
+    assert len((tmp_path / "codec" / "legs.jsonl").read_text().splitlines()) == 3
+    out = tmp_path / "out"
+    assert main(["validate", "--world", str(world), "--heldout", str(data), "--out", str(out)]) == 0
+    write_card(world, {"codec": str(tmp_path / "codec")}, out / "validation.json")
+    card = (world / "README.md").read_text()
+    assert "| codec | data 3 | 7 | 50 |" in card
+    assert "replay of 3 held-out episodes" in card
+    assert World.open(world).model().hash in card

@@ -36,8 +36,8 @@ def write_card(folder: str | Path, runs: Mapping[str, str], validation: str | Pa
         "",
         "## Training",
         "",
-        "| stage | steps | minutes | last losses |",
-        "|---|---|---|---|",
+        "| stage | episodes | seed | steps | minutes | last losses |",
+        "|---|---|---|---|---|---|",
         *(_stage(name, Path(path)) for name, path in runs.items()),
         "",
         *_validation(report),
@@ -55,7 +55,13 @@ def _stage(name: str, folder: Path) -> str:
         minutes += line["minutes"] - (previous if line["minutes"] > previous else 0.0)
         previous = line["minutes"]
     losses = ", ".join(f"{k} {v:.4g}" for k, v in last.items() if k not in ("step", "minutes"))
-    return f"| {name} | {last['step']} | {minutes:.0f} | {losses} |"
+    legs = [json.loads(line) for line in (folder / "legs.jsonl").read_text().splitlines()]
+    episodes: dict[str, int] = {}
+    for leg in legs:
+        episodes |= leg["episodes"]
+    data = ", ".join(f"{folder} {count:,}" for folder, count in episodes.items())
+    seed = legs[-1]["config"]["loop"]["seed"]
+    return f"| {name} | {data} | {seed} | {last['step']} | {minutes:.0f} | {losses} |"
 
 
 def _validation(report: Mapping[str, Any]) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from v2w_gym.config import from_dict
+from v2w_gym.config import from_dict, to_dict
+from v2w_gym.data.episode import EpisodeFolder
 
 STAGES = {
     "codec": ("v2w_gym.training.codec", "CodecConfig", "train"),
@@ -45,9 +48,20 @@ def run(stage: str, config: str | Path, out: str | Path, overrides: Sequence[str
         if not equals:
             raise ValueError(f"an override looks like loop.steps=100, got {override!r}")
         _set(values, key.split("."), yaml.safe_load(text))
-    return bool(
-        getattr(module, function)(from_dict(getattr(module, config_name), values, str(config)), Path(out))
-    )
+    built = from_dict(getattr(module, config_name), values, str(config))
+    _remember(built, Path(out))
+    return bool(getattr(module, function)(built, Path(out)))
+
+
+def _remember(config: Any, out: Path) -> None:
+    """Add to ``out/legs.jsonl`` what this start of the stage learns from and how, for the card."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    folders = [*getattr(config, "data", ()), *getattr(config, "videos", ())]
+    episodes = {Path(folder).name: len(EpisodeFolder(folder)) for folder in folders}
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "legs.jsonl").open("a") as file:
+        file.write(json.dumps({"episodes": episodes, "config": to_dict(config)}) + "\n")
 
 
 def _set(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
