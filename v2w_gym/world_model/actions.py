@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
+
+ActionEncoding = Literal["mlp", "table"]
 
 
 class ActionEncoder(nn.Module):
@@ -11,13 +15,21 @@ class ActionEncoder(nn.Module):
 
     A dropped action is an embedding of zeros, not a special token, so dropping every action is the same
     network without actions.
+
+    Args:
+        action_dim: components of an action.
+        hidden: width after the first layer.
+        embedding: width of the result.
+        kind: "mlp", or "table" for multi-hot actions: the first layer is then the sum of a learned row for
+            each component that is on, neither biased nor bent.
     """
 
-    def __init__(self, action_dim: int, hidden: int, embedding: int) -> None:
+    def __init__(self, action_dim: int, hidden: int, embedding: int, kind: ActionEncoding = "mlp") -> None:
         super().__init__()
+        table = kind == "table"
         self.layers = nn.Sequential(
-            nn.Linear(action_dim, hidden),
-            nn.SiLU(),
+            nn.Linear(action_dim, hidden, bias=not table),
+            nn.Identity() if table else nn.SiLU(),
             nn.Linear(hidden, embedding),
             nn.SiLU(),
             nn.Linear(embedding, embedding),

@@ -5,8 +5,8 @@ down the network (``timeline.py``): the same weights run over a whole clip, over
 or on one new frame with everything older read from a cache. That is why cached stepping cannot drift away
 from training.
 
-Normalisation is per frame (``temporal_norm: "frame"``): no statistic ever mixes two frames, which is what
-makes the model strictly causal.
+With ``temporal_norm: "frame"`` no statistic of a normalisation ever mixes two frames, which is what makes a
+model strictly causal.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import torch
 from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
+
+from v2w_gym.world_model.transformer import Context, Scope, TimeNorm
 
 if TYPE_CHECKING:
     from v2w_gym.world_model.timeline import TimeAxis
@@ -47,9 +49,9 @@ class TemporalConv(nn.Module):
 class TemporalConvBlock(nn.Module):
     """Residual chain of (normalise, SiLU, temporal convolution); the last one starts at zero."""
 
-    def __init__(self, channels: int, layers: int, groups: int) -> None:
+    def __init__(self, channels: int, layers: int, groups: int, scope: Scope) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.GroupNorm(groups, channels, eps=1e-5) for _ in range(layers))
+        self.norms = nn.ModuleList(TimeNorm(groups, channels, 1e-5, scope) for _ in range(layers))
         self.convs = nn.ModuleList(TemporalConv(channels) for _ in range(layers))
         nn.init.zeros_(self.convs[-1].weight)  # type: ignore[arg-type]
 
@@ -57,7 +59,7 @@ class TemporalConvBlock(nn.Module):
         """``((b f), c, h, w)`` to the same."""
         h = x
         for norm, conv in zip(self.norms, self.convs, strict=True):
-            h = conv(F.silu(norm(h)), time)
+            h = conv(F.silu(norm(h, time)), time)
         return x + h
 
 
@@ -69,23 +71,24 @@ class TemporalAttention(nn.Module):
     from 0 up.
     """
 
-    def __init__(self, channels: int, head_channels: int, window: int, groups: int) -> None:
+    def __init__(self, channels: int, head_channels: int, window: int, groups: int, scope: Scope) -> None:
         super().__init__()
         if channels % head_channels:
             raise ValueError(f"{channels} channels do not divide into heads of {head_channels}")
         self.key = ""  # the layer's place in a cache, set by the network that owns it
         self.heads = channels // head_channels
         self.window = window
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.norm = TimeNorm(groups, channels, 1e-6, scope)
         self.to_qkv = nn.Linear(channels, 3 * channels)
         self.to_out = nn.Linear(channels, channels)
         self.distance_bias = nn.Parameter(torch.zeros(self.heads, 2 * window - 1))
         nn.init.zeros_(self.to_out.weight)
         nn.init.zeros_(self.to_out.bias)
 
-    def forward(self, x: torch.Tensor, time: TimeAxis) -> torch.Tensor:
-        """``((b f), c, h, w)`` to the same."""
-        qkv = self.to_qkv(self.norm(x).permute(0, 2, 3, 1))
+    def forward(self, x: torch.Tensor, context: Context | None, time: TimeAxis) -> torch.Tensor:
+        """``((b f), c, h, w)`` to the same; there is no context to read."""
+        del context
+        qkv = self.to_qkv(self.norm(x, time).permute(0, 2, 3, 1))
         q, k, v = rearrange(qkv, "b h w (three n d) -> three b (h w) n d", three=3, n=self.heads)
         mixed = rearrange(time.attend(self.key, q, k, v, self._bias), "b l n d -> b l (n d)")
         residual: torch.Tensor = self.to_out(mixed).transpose(1, 2).reshape(x.shape)

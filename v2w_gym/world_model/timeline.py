@@ -28,6 +28,11 @@ Bias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 class TimeAxis(Protocol):
     """What a temporal layer asks about time; ``key`` names the layer."""
 
+    @property
+    def frames(self) -> int:
+        """Rows of one batch item."""
+        ...
+
     def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
         """Inputs of the three taps for ``x`` ``((b f), h, w, c)``, each shaped like ``x``."""
         ...
@@ -51,10 +56,15 @@ class Parallel:
     distance: torch.Tensor
     visible: torch.Tensor
 
+    @property
+    def frames(self) -> int:
+        """See ``TimeAxis``."""
+        return len(self.distance)
+
     def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
         """See ``TimeAxis``."""
         del key
-        rows = self.taps.shape[1]
+        rows = self.frames
         clip = x.unflatten(0, (-1, rows))
         padded = torch.cat([clip, torch.zeros_like(clip[:, :1])], dim=1)
         own = torch.arange(rows, device=x.device)

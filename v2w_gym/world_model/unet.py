@@ -23,19 +23,41 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
-from v2w_gym.world_model.actions import ActionEncoder
+from v2w_gym.world_model.actions import ActionEncoder, ActionEncoding
 from v2w_gym.world_model.temporal import TemporalAttention, TemporalConv, TemporalConvBlock
 from v2w_gym.world_model.timeline import TimeAxis
+from v2w_gym.world_model.transformer import Context, Scope, TimeMix, over_space, over_time, spread
+
+
+class PlainAttention(Attention):
+    """Self-attention over the pixels of a frame."""
+
+    def forward(self, x: torch.Tensor, context: Context | None, time: TimeAxis) -> torch.Tensor:
+        """``((b f), c, h, w)`` to the same; there is no context to read."""
+        del context, time
+        mixed: torch.Tensor = super().forward(x)
+        return mixed
+
+
+class HeightCausalConv(nn.Conv2d):
+    """A 3x3 convolution whose output row i reads rows i-2 .. i, as the last one of the released weights does.
+
+    Its public code makes the axis before the last causal, which is time in every other layer but height here.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``((b f), c, h, w)`` to ``((b f), c', h, w)``."""
+        return super().forward(F.pad(x, (1, 1, 2, 0)))
 
 
 class Block(nn.Module):
-    """Residual block, temporal convolutions and, by choice, spatial and temporal attention."""
+    """Residual block, temporal convolutions and, by choice, attention over space and time."""
 
     def __init__(
         self, inputs: int, outputs: int, *, embedding: int, attention: bool, config: dict[str, Any]
     ) -> None:
         super().__init__()
-        groups = config["norm_num_groups"]
+        groups, scope = config["norm_num_groups"], config["temporal_norm"]
         self.resnet = ResnetBlock2D(
             in_channels=inputs,
             out_channels=outputs,
@@ -44,12 +66,15 @@ class Block(nn.Module):
             eps=1e-5,
             time_embedding_norm=config["resnet_time_scale_shift"],
         )
-        self.temporal_conv = TemporalConvBlock(outputs, config["temporal_conv_layers"], groups)
+        self.temporal_conv = TemporalConvBlock(outputs, config["temporal_conv_layers"], groups, scope)
         self.spatial_attention: nn.Module | None = None
-        self.temporal_attention: TemporalAttention | None = None
-        if attention:
-            head = config["attention_head_dim"]
-            self.spatial_attention = Attention(
+        self.temporal_attention: nn.Module | None = None
+        head, context = config["attention_head_dim"], config["cross_attention_dim"]
+        if attention and context:
+            self.spatial_attention = over_space(outputs, head, groups, context)
+            self.temporal_attention = over_time(outputs, head, groups, scope)
+        elif attention:
+            self.spatial_attention = PlainAttention(
                 outputs,
                 heads=outputs // head,
                 dim_head=head,
@@ -58,13 +83,15 @@ class Block(nn.Module):
                 residual_connection=True,
                 processor=AttnProcessor(),  # on 16 pixels faster than the fused kernel, above all backward
             )
-            self.temporal_attention = TemporalAttention(outputs, head, config["window"], groups)
+            self.temporal_attention = TemporalAttention(outputs, head, config["window"], groups, scope)
 
-    def forward(self, x: torch.Tensor, embedding: torch.Tensor, time: TimeAxis) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, embedding: torch.Tensor, context: Context | None, time: TimeAxis
+    ) -> torch.Tensor:
         """``((b f), c, h, w)`` to ``((b f), c', h, w)``."""
         x = self.temporal_conv(self.resnet(x, embedding), time)
         if self.spatial_attention is not None and self.temporal_attention is not None:
-            x = self.temporal_attention(self.spatial_attention(x), time)
+            x = self.temporal_attention(self.spatial_attention(x, context, time), context, time)
         return x
 
 
@@ -83,8 +110,18 @@ class VideoUNet(ModelMixin, ConfigMixin):
         resnet_time_scale_shift: how a residual block reads the embedding, "default" (added) or "scale_shift".
         window: frames that temporal attention sees, the newest included.
         causal: whether frames see only the past. Part of the config because weights fit one or the other.
-        temporal_norm: "frame", statistics per frame.
+        temporal_norm: "frame", statistics per frame; "clip", over all frames of a pass, which is not causal
+            and cannot be cached exactly, but is what the released weights were trained with.
         concat_first_frame: whether the latent of the first frame is concatenated to every frame.
+        action_encoding: "mlp", or "table", a learned row per component of a multi-hot action.
+        cross_attention_dim: width of text and image tokens; above 0, attention is done by transformer blocks
+            that read them. 0 is attention alone.
+        text_tokens: how many of the tokens are text.
+        image_tokens_per_frame: see ``transformer.spread``.
+        initial_attention_heads: of a transformer over time right after the first convolution; 0 is none.
+        fps_condition: whether frames per second enter like noise levels.
+        default_fps: where none are given.
+        height_causal_out: see ``HeightCausalConv``.
 
     Raises:
         ValueError: settings that do not fit together.
@@ -106,12 +143,20 @@ class VideoUNet(ModelMixin, ConfigMixin):
         resnet_time_scale_shift: str = "scale_shift",
         window: int = 16,
         causal: bool = True,
-        temporal_norm: str = "frame",
+        temporal_norm: Scope = "frame",
         concat_first_frame: bool = True,
+        action_encoding: ActionEncoding = "mlp",
+        cross_attention_dim: int = 0,
+        text_tokens: int = 77,
+        image_tokens_per_frame: int = 16,
+        initial_attention_heads: int = 0,
+        fps_condition: bool = False,
+        default_fps: int = 3,
+        height_causal_out: bool = False,
     ) -> None:
         super().__init__()
-        if temporal_norm != "frame":
-            raise ValueError(f'temporal_norm must be "frame", got {temporal_norm!r}')
+        if temporal_norm not in ("frame", "clip"):
+            raise ValueError(f'temporal_norm must be "frame" or "clip", got {temporal_norm!r}')
         if len(attention_levels) != len(block_out_channels):
             raise ValueError(
                 f"attention_levels needs {len(block_out_channels)} entries, got {attention_levels}"
@@ -120,9 +165,19 @@ class VideoUNet(ModelMixin, ConfigMixin):
         embedding = 4 * channels[0]
         self.time_features = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(channels[0], embedding)
-        self.action_encoder = ActionEncoder(action_dim, channels[0], embedding) if action_dim else None
+        self.fps_embedding = TimestepEmbedding(channels[0], embedding) if fps_condition else None
+        self.action_encoder = (
+            ActionEncoder(action_dim, channels[0], embedding, action_encoding) if action_dim else None
+        )
         self.conv_in = nn.Conv2d(
             latent_channels * (2 if concat_first_frame else 1), channels[0], 3, padding=1
+        )
+        self.initial_attention = (
+            over_time(
+                channels[0], attention_head_dim, norm_num_groups, temporal_norm, heads=initial_attention_heads
+            )
+            if initial_attention_heads
+            else None
         )
 
         def block(inputs: int, outputs: int, attention: bool) -> Block:
@@ -151,14 +206,19 @@ class VideoUNet(ModelMixin, ConfigMixin):
             if level > 0:
                 self.upsample.append(Upsample2D(width, use_conv=True))
         self.norm_out = nn.GroupNorm(norm_num_groups, width, eps=1e-5)
-        self.conv_out = nn.Conv2d(width, latent_channels, 3, padding=1)
+        self.conv_out = (
+            HeightCausalConv(width, latent_channels, 3)
+            if height_causal_out
+            else nn.Conv2d(width, latent_channels, 3, padding=1)
+        )
         for name, layer in self.named_modules():
-            if isinstance(layer, TemporalConv | TemporalAttention):
+            if isinstance(layer, TemporalConv | TemporalAttention | TimeMix):
                 layer.key = name.replace(".", "/")
 
-    def temporal_layers(self) -> dict[str, TemporalConv | TemporalAttention]:
+    def temporal_layers(self) -> dict[str, TemporalConv | TemporalAttention | TimeMix]:
         """Every temporal layer by its key, in the order of the network."""
-        return {m.key: m for m in self.modules() if isinstance(m, TemporalConv | TemporalAttention)}
+        kinds = TemporalConv | TemporalAttention | TimeMix
+        return {m.key: m for m in self.modules() if isinstance(m, kinds)}
 
     def layer_sizes(self, height: int, width: int) -> dict[str, tuple[int, int, int]]:
         """Channels, height and width that each temporal layer sees for latents of the given size."""
@@ -170,6 +230,7 @@ class VideoUNet(ModelMixin, ConfigMixin):
                 "down": lambda i: int(i),
                 "up": lambda i: levels - 1 - int(i),
                 "middle": lambda _: levels - 1,
+                "initial_attention": lambda _: 0,
             }
             level = depth[part](place[0])
             channels = layer.weight.shape[0] if isinstance(layer, TemporalConv) else layer.to_out.out_features
@@ -184,6 +245,8 @@ class VideoUNet(ModelMixin, ConfigMixin):
         action_kept: torch.Tensor | None,
         first: torch.Tensor,
         time: TimeAxis,
+        tokens: torch.Tensor | None = None,
+        fps: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Predict ``v``.
 
@@ -193,40 +256,59 @@ class VideoUNet(ModelMixin, ConfigMixin):
             actions: ``(b, f, a)``, at row i the action that leads *to* frame i; None for an action-free
                 model.
             action_kept: ``(b, f)`` bool, False drops a frame's action; None keeps all.
-            first: ``(b, c, h, w)`` clean latent of the episode's first frame.
+            first: ``(b, c, h, w)`` clean latent of the episode's first frame, or one for each row,
+                ``(b, f, c, h, w)``.
             time: what each row sees of the others.
+            tokens: ``(b, n, d)``, text then image, where the model reads them.
+            fps: ``(b,)``, where the model reads it; None takes the default.
 
         Returns:
             ``(b, f, c, h, w)``.
         """
         batch, frames = latents.shape[:2]
-        embedding = self.time_embedding(self.time_features(noise_level.flatten()).to(latents.dtype))
+        embedding = self._embed(self.time_embedding, noise_level.flatten(), latents.dtype)
+        if self.fps_embedding is not None:
+            fps = noise_level.new_full((batch,), self.config.default_fps) if fps is None else fps
+            shared = self._embed(self.fps_embedding, fps, latents.dtype)
+            embedding = embedding + shared.repeat_interleave(frames, dim=0)
         if self.action_encoder is not None:
             if actions is None:
                 raise ValueError("this model is conditioned on actions; got None")
             embedding = embedding + self.action_encoder(actions, action_kept).flatten(0, 1)
         x = latents
         if self.config.concat_first_frame:
-            x = torch.cat([x, first.unsqueeze(1).expand_as(x)], dim=2)
+            given = first if first.ndim == x.ndim else first.unsqueeze(1)
+            x = torch.cat([x, given.expand_as(x)], dim=2)
         x = rearrange(x, "b f c h w -> (b f) c h w").contiguous(memory_format=torch.channels_last)
-        x = self._run(self.conv_in(x), embedding, time)
+        context = None
+        if tokens is not None and self.config.cross_attention_dim:
+            context = spread(tokens, frames, self.config.text_tokens, self.config.image_tokens_per_frame)
+        x = self._run(self.conv_in(x), embedding, context, time)
         v: torch.Tensor = self.conv_out(F.silu(self.norm_out(x))).unflatten(0, (batch, frames))
         return v
 
-    def _run(self, x: torch.Tensor, embedding: torch.Tensor, time: TimeAxis) -> torch.Tensor:
+    def _embed(self, mlp: nn.Module, value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        embedding: torch.Tensor = mlp(self.time_features(value).to(dtype))
+        return embedding
+
+    def _run(
+        self, x: torch.Tensor, embedding: torch.Tensor, context: Context | None, time: TimeAxis
+    ) -> torch.Tensor:
+        if self.initial_attention is not None:
+            x = self.initial_attention(x, context, time)
         skips = [x]
         for level, blocks in enumerate(self.down):
             for block in blocks:  # type: ignore[attr-defined]
-                x = block(x, embedding, time)
+                x = block(x, embedding, context, time)
                 skips.append(x)
             if level < len(self.downsample):
                 x = self.downsample[level](x)
                 skips.append(x)
         for block in self.middle:
-            x = block(x, embedding, time)
+            x = block(x, embedding, context, time)
         for level, blocks in enumerate(self.up):
             for block in blocks:  # type: ignore[attr-defined]
-                x = block(torch.cat([x, skips.pop()], dim=1), embedding, time)
+                x = block(torch.cat([x, skips.pop()], dim=1), embedding, context, time)
             if level < len(self.upsample):
                 x = self.upsample[level](x)
         return x
