@@ -122,7 +122,13 @@ def test_the_card_tells_data_steps_and_results(tiny_world, tmp_path):
         episode.save(data / f"{i}.npz")
     settings = tmp_path / "codec.yaml"
     loop = {"steps": 50, "batch_size": 2, "seed": 7, "sample_every": 50, "max_minutes": 1e-9}
-    values = {"data": [str(data)], "videos": [str(data)], "heldout": str(data), "channels": [8, 8, 8], "loop": loop}
+    values = {
+        "data": [str(data)],
+        "videos": [str(data)],
+        "heldout": str(data),
+        "channels": [8, 8, 8],
+        "loop": loop,
+    }
     settings.write_text(yaml.safe_dump(values))
     for _ in range(2):  # stopped by the clock, and gone on with
         assert not stages.run("codec", settings, tmp_path / "codec")
