@@ -11,7 +11,14 @@ import torch
 from safetensors.torch import load_file
 
 from v2w_gym.world_model import causalize
-from v2w_gym.world_model.diffusion import Diffusion, ScheduleConfig, alphas_cumprod, guide, trailing_timesteps
+from v2w_gym.world_model.diffusion import (
+    Diffusion,
+    ScheduleConfig,
+    alphas_cumprod,
+    dynamic_scale,
+    guide,
+    trailing_timesteps,
+)
 from v2w_gym.world_model.noise import noise
 
 PARITY = Path(os.environ.get("V2W_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
@@ -45,6 +52,47 @@ def test_schedule_equals_the_public_code() -> None:
         assert ours[int(level)].item() == pytest.approx(value, abs=1e-6)
     for steps, levels in reference["ddim_timesteps_uniform_trailing_ascending"].items():
         assert trailing_timesteps(int(steps)) == levels[::-1]
+
+
+@needs_parity
+@pytest.mark.parametrize("steps", [50, 20, 10, 5])
+def test_every_step_of_the_public_sampler_has_the_same_coefficients(steps: int) -> None:
+    stored = load_file(PARITY / "schedule.safetensors")
+    stored = {key.removeprefix(f"ddim{steps}/"): value for key, value in stored.items()}
+    levels = trailing_timesteps(steps)[::-1]
+    before = [0, *levels[:-1]]  # the public code ends at level 0, but with the scale of its last step
+    now, then = (Diffusion().at(torch.tensor(x)) for x in (levels, before))
+    scale = dynamic_scale()
+    ours = {
+        "alphas": now.signal.square().flatten(),
+        "alphas_prev": then.signal.square().flatten(),
+        "sigmas_eta1": now.deviation(then, 1.0).flatten(),
+        "scale": scale[levels].float(),
+        "scale_prev": scale[[levels[0], *levels[:-1]]].float(),
+    }
+    assert stored["timesteps"].tolist() == levels
+    for name, value in ours.items():
+        torch.testing.assert_close(value, stored[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+@needs_parity
+def test_tables_of_all_levels_equal_the_public_code() -> None:
+    stored = load_file(PARITY / "schedule.safetensors")
+    alphas = alphas_cumprod(ScheduleConfig())
+    torch.testing.assert_close(alphas, stored["alphas_cumprod_fp64"], rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(alphas.float(), stored["alphas_cumprod"], rtol=1e-6, atol=1e-12)
+    ours = dynamic_scale(levels=1400)  # its table is longer than there are levels
+    torch.testing.assert_close(ours.float(), stored["scale_arr"], rtol=1e-6, atol=0)
+    at = Diffusion().at(torch.arange(1000))
+    torch.testing.assert_close(at.signal.flatten(), stored["sqrt_alphas_cumprod"], rtol=1e-6, atol=1e-7)
+    noise_part = stored["sqrt_one_minus_alphas_cumprod"]
+    torch.testing.assert_close(at.noise.flatten(), noise_part, rtol=1e-6, atol=1e-7)
+
+
+def test_dynamic_scale_by_hand() -> None:
+    expected = torch.tensor([1.0, 0.75, 0.5, 0.5], dtype=torch.float64)
+    torch.testing.assert_close(dynamic_scale(0.5, 3, 4), expected)
+    torch.testing.assert_close(dynamic_scale(0.5, 3, 2), expected[:2])
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(1, [999]), (2, [999, 499]), (4, [999, 749, 499, 249])])
@@ -158,11 +206,21 @@ def test_weight_transfer_equals_the_public_code(mode: str) -> None:
     for key, value in stored.items():
         base = key.removeprefix("base/")
         target = f"{mode}/{names.get(base, '')}"
-        if key.startswith("base/") and value.ndim == 5 and target in stored:
+        if key.startswith("base/") and value.ndim != 4 and target in stored:
             ours = causalize.causalize({"w": value}, mode)["w"]  # type: ignore[arg-type]
             torch.testing.assert_close(ours, stored[target], rtol=1e-6, atol=1e-6)
             checked += 1
-    assert checked >= 3
+    assert checked == 9  # four kernels, five biases
+
+
+@needs_parity
+@pytest.mark.parametrize("mode", ["shift", "masked", "extrapolative"])
+def test_weight_transfer_of_the_last_layer_is_along_image_rows(mode: str) -> None:
+    """The public code made its two-dimensional output layer causal too: from the top of the image down."""
+    stored = load_file(PARITY / "weight_transfer.safetensors")
+    kernel = stored["base/model.diffusion_model.out.2.weight"]
+    expected = stored[f"{mode}/model.diffusion_model.out.2.conv2d.weight"]
+    torch.testing.assert_close(getattr(causalize, mode)(kernel), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_unknown_transfer_is_refused() -> None:

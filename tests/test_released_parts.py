@@ -184,8 +184,8 @@ def test_a_stray_tensor_is_an_error_and_the_useless_ones_are_dropped():
 
 
 def close(ours: torch.Tensor, expected: torch.Tensor) -> None:
-    """Equal to 1e-4 of the largest value."""
-    assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
+    """Equal to 1e-5 of the largest value; float32 itself costs 1e-6 here."""
+    assert (ours - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 @pytest.fixture(scope="module")

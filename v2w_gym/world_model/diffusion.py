@@ -66,6 +66,17 @@ def trailing_timesteps(steps: int, levels: int = 1000) -> list[int]:
     return [round(levels - i * levels / steps) - 1 for i in range(steps)]
 
 
+def dynamic_scale(base_scale: float = 0.7, turning_step: int = 400, levels: int = 1000) -> torch.Tensor:
+    """What a clean latent is multiplied by at every level, ``(T,)`` float64; the released models need it.
+
+    A straight line from 1 down to ``base_scale`` over the first ``turning_step`` levels, then flat. Training
+    noises ``scale[level] * x``; a denoising step multiplies its clean estimate by ``scale[next]`` over
+    ``scale[now]``, except that the last step, to level 0, keeps the scale that it has.
+    """
+    fall = torch.linspace(1.0, base_scale, turning_step, dtype=torch.float64)
+    return torch.cat([fall, fall.new_full((max(levels - turning_step, 0),), base_scale)])[:levels]
+
+
 @dataclass(frozen=True)
 class Levels:
     """Signal and noise amplitude of given levels, shaped to multiply latents: ``(b, f, 1, 1, 1)``."""
@@ -84,6 +95,11 @@ class Levels:
     def clean(self, z: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """``x = sqrt(a) z - sqrt(1-a) v`` (same)."""
         return self.signal * z - self.noise * v
+
+    def deviation(self, then: Levels, eta: float) -> torch.Tensor:
+        """Of the fresh noise in an update from here to ``then`` (Song et al., arXiv 2010.02502, eq. 16)."""
+        ratio = 1 - (self.signal / then.signal).square()
+        return eta * then.noise / self.noise * ratio.clamp(min=0).sqrt()
 
     def residual(self, z: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """``e = sqrt(1-a) z + sqrt(a) v`` (same)."""
@@ -125,8 +141,7 @@ class Diffusion:
         if eta > 0.0:
             if noise is None:
                 raise ValueError("eta above 0 needs noise")
-            ratio = 1 - (now.signal / then.signal).square()
-            sigma = eta * then.noise / now.noise * ratio.clamp(min=0).sqrt()
+            sigma = now.deviation(then, eta)
         z = then.signal * x + (then.noise.square() - sigma.square()).clamp(min=0).sqrt() * e
         if noise is not None:
             z = z + sigma * noise
