@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import sys
 import zipfile
 from pathlib import Path
 
@@ -13,12 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn import functional
 
 from v2w_gym.config import from_dict
 from v2w_gym.world_model.released.autoencoder import AutoencoderConfig, load_autoencoder, posterior
 from v2w_gym.world_model.released.container import read_checkpoint
-from v2w_gym.world_model.released.image_tower import ImageTowerConfig, load_image_tower, preprocess
 from v2w_gym.world_model.released.parts import split
 from v2w_gym.world_model.released.rename import fill_strictly, rename
 from v2w_gym.world_model.released.resampler import ResamplerConfig, load_resampler
@@ -259,104 +256,3 @@ def test_sizes_that_do_not_fit_the_weights_are_reported(released):
         from_dict(AutoencoderConfig, {"embed_dim": 4, "ddconfig": {**layers, "attn_resolutions": [16]}})
     with pytest.raises(ValueError, match="embed_dim must equal"):
         from_dict(AutoencoderConfig, {"embed_dim": 5, "ddconfig": layers})
-
-
-# --- image tower: no reference values exist, so a second, independent one is written here
-
-
-class Block(nn.Module):
-    """A layer as OpenCLIP names its parts; the fused projection is torch's own."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, 4 * width), "c_proj": nn.Linear(4 * width, width)})
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.ln_1(x)
-        x = x + self.attn(y, y, y, need_weights=False)[0]
-        return x + self.mlp["c_proj"](functional.gelu(self.mlp["c_fc"](self.ln_2(x))))
-
-
-class ReferenceTower(nn.Module):
-    def __init__(self, config: ImageTowerConfig) -> None:
-        super().__init__()
-        width, count = config.width, (config.image_size // config.patch_size) ** 2
-        self.conv1 = nn.Conv2d(3, width, config.patch_size, config.patch_size, bias=False)
-        self.class_embedding = nn.Parameter(torch.randn(width))
-        self.positional_embedding = nn.Parameter(torch.randn(count + 1, width))
-        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
-        blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
-        self.transformer = nn.ModuleDict({"resblocks": blocks})
-        self.proj = nn.Parameter(torch.randn(width, 8))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        patches = self.conv1(images).flatten(2).transpose(1, 2)
-        first = self.class_embedding.expand(len(images), 1, -1)
-        x = self.ln_pre(torch.cat([first, patches], 1) + self.positional_embedding)
-        for block in self.transformer["resblocks"]:
-            x = block(x)
-        return x
-
-
-TINY = ImageTowerConfig(width=24, layers=2, heads=3, patch_size=4, image_size=16)
-
-
-def reference_tower() -> ReferenceTower:
-    torch.manual_seed(0)
-    tower = ReferenceTower(TINY).eval()
-    with torch.no_grad():
-        for parameter in tower.parameters():  # biases start at zero, gains at one: hide nothing
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return tower
-
-
-def test_image_tower_gives_all_tokens_of_the_last_layer():
-    pytest.importorskip("transformers", reason='needs pip install "v2w_gym[released]"')
-    reference = reference_tower()
-    tower = load_image_tower(reference.state_dict(), TINY)
-    pixels = torch.rand(2, 3, 20, 32) * 2 - 1
-    with torch.no_grad():
-        expected = reference(preprocess(pixels, 16))
-    assert expected.shape == (2, 17, 24)
-    torch.testing.assert_close(tower(pixels), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_tower_with_a_tensor_missing_or_too_many_is_reported():
-    pytest.importorskip("transformers", reason='needs pip install "v2w_gym[released]"')
-    state = reference_tower().state_dict()
-    with pytest.raises(ValueError, match=r"unknown .1.: attn_pool"):
-        load_image_tower({**state, "attn_pool": torch.ones(1)}, TINY)
-    del state["transformer.resblocks.1.attn.in_proj_bias"]
-    with pytest.raises(ValueError, match=r"missing .3.: encoder\.layers\.1\.self_attn\.k_proj\.bias"):
-        load_image_tower(state, TINY)
-
-
-def test_without_transformers_the_line_to_type_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r'pip install "v2w_gym\[released\]"'):
-        load_image_tower({}, TINY)
-
-
-def test_preprocessing_normalises_and_ignores_the_aspect():
-    grey = torch.full((1, 3, 40, 64), 0.2)
-    from v2w_gym.world_model.released.image_tower import DEVIATION, MEAN
-
-    expected = (0.6 - torch.tensor(MEAN)) / torch.tensor(DEVIATION)
-    small = preprocess(grey, 16)
-    assert small.shape == (1, 3, 16, 16)
-    torch.testing.assert_close(small, expected.view(1, 3, 1, 1).expand_as(small))
-
-
-def test_preprocessing_keeps_corners_in_place_and_blurs_only_what_shrinks():
-    ramp = torch.linspace(-1, 1, 33).expand(1, 3, 9, 33)
-    channel = lambda x: x[0, 0] * 0.26862954 + 0.48145466  # noqa: E731  the first one, back in 0..1
-    grown = channel(preprocess(ramp, 65))
-    torch.testing.assert_close(grown[:, [0, 32, 64]], torch.tensor([0.0, 0.5, 1.0]).expand(65, 3))
-    stripes = torch.tensor([-1.0, 1.0]).repeat(48).expand(1, 3, 8, 96)
-    assert channel(preprocess(stripes, 8)).sub(0.5).abs().max() < 0.02  # along the shrinking axis: grey
-    rows = stripes.transpose(2, 3).contiguous()
-    assert channel(preprocess(rows, 8)).sub(0.5).abs().max() < 0.02
-    even = torch.tensor([-1.0, 1.0]).repeat(4)[:, None].expand(1, 3, 8, 96)
-    torch.testing.assert_close(channel(preprocess(even, 8))[:, 0], torch.tensor([0.0, 1.0]).repeat(4))

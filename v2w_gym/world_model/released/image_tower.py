@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from v2w_gym.world_model.released.openclip import BLOCKS, MISSING, unfused
 from v2w_gym.world_model.released.rename import fill_strictly, rename
 
 if TYPE_CHECKING:
@@ -46,13 +47,7 @@ RULES = [
     (r"conv1\.weight", r"embeddings.patch_embedding.weight"),
     (r"ln_pre\.(\w+)", r"pre_layrnorm.\1"),  # so spelt there
     (r"ln_post\.(\w+)", r"post_layernorm.\1"),
-    (r"transformer\.resblocks\.(\d+)\.ln_([12])\.(\w+)", r"encoder.layers.\1.layer_norm\2.\3"),
-    (
-        r"transformer\.resblocks\.(\d+)\.attn\.([qkv]_proj|out_proj)\.(\w+)",
-        r"encoder.layers.\1.self_attn.\2.\3",
-    ),
-    (r"transformer\.resblocks\.(\d+)\.mlp\.c_fc\.(\w+)", r"encoder.layers.\1.mlp.fc1.\2"),
-    (r"transformer\.resblocks\.(\d+)\.mlp\.c_proj\.(\w+)", r"encoder.layers.\1.mlp.fc2.\2"),
+    *BLOCKS,
 ]
 IGNORED = ("proj",)  # from the class token to the space shared with text
 
@@ -86,9 +81,7 @@ def load_image_tower(weights: Mapping[str, torch.Tensor], config: ImageTowerConf
     try:
         from transformers import CLIPVisionConfig, CLIPVisionModel
     except ImportError as error:
-        raise ImportError(
-            'the image tower needs transformers; install it: pip install "v2w_gym[released]"'
-        ) from error
+        raise ImportError(MISSING) from error
     with torch.device("meta"):
         model = CLIPVisionModel(
             CLIPVisionConfig(
@@ -103,21 +96,8 @@ def load_image_tower(weights: Mapping[str, torch.Tensor], config: ImageTowerConf
         )
     positions = torch.arange(model.embeddings.num_positions)[None]
     model.embeddings.register_buffer("position_ids", positions, persistent=False)  # not among the weights
-    fill_strictly(model, rename(_unfused(weights), RULES, IGNORED))
+    fill_strictly(model, rename(unfused(weights), RULES, IGNORED))
     return ImageTower(model, config.image_size).eval()
-
-
-def _unfused(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Split each ``attn.in_proj_*``, which stacks query, key and value along its first axis, in three."""
-    parted = {}
-    for name, value in weights.items():
-        stem, fused, kind = name.partition("attn.in_proj_")
-        if fused:
-            for letter, piece in zip("qkv", value.chunk(3), strict=True):
-                parted[f"{stem}attn.{letter}_proj.{kind}"] = piece
-        else:
-            parted[name] = value
-    return parted
 
 
 def preprocess(pixels: torch.Tensor, size: int = 224) -> torch.Tensor:
