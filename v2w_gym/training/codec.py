@@ -76,7 +76,7 @@ def train(config: CodecConfig, out: str | Path) -> bool:
     codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loop = Loop(codec, config.loop, out)
     still = np.median(frames[0][:: max(1, len(frames[0]) // 400)], axis=0)
-    background = torch.from_numpy(still)[None].float()
+    background = torch.from_numpy(still)[None].float().to(loop.device)
 
     def batch(rng: np.random.Generator, size: int) -> torch.Tensor:
         other = size // 7
@@ -84,10 +84,11 @@ def train(config: CodecConfig, out: str | Path) -> bool:
         return torch.from_numpy(np.concatenate(parts))
 
     def loss(batch: torch.Tensor, generator: torch.Generator) -> Losses:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.loop.precision == "bf16"):
+        batch = batch.to(loop.device)
+        with torch.autocast(loop.device.type, dtype=torch.bfloat16, enabled=config.loop.precision == "bf16"):
             x = codec.pixels(batch).contiguous(memory_format=torch.channels_last)
             posterior = codec.vae.encode(x).latent_dist
-            noise = torch.randn(posterior.mean.shape, generator=generator)
+            noise = torch.randn(posterior.mean.shape, generator=generator).to(loop.device)
             y = codec.vae.decode((posterior.mean + posterior.std * noise).to(x.dtype)).sample
         moving = ((batch.float() - background).abs().amax(-1, keepdim=True) / 64).clamp(max=1.0)
         error = codec.unpatch(y.float()) - (batch.float() / 127.5 - 1.0)
@@ -99,7 +100,9 @@ def train(config: CodecConfig, out: str | Path) -> bool:
     def sample(folder: Path, step: int) -> None:
         normalised = _normalised(codec, heldout)
         shown = heldout[::5, ::4].flatten(0, 1)[:32]
-        save_grid(folder / f"sample-{step:06d}.png", [shown, normalised.decode(normalised.encode(shown))])
+        save_grid(
+            folder / f"sample-{step:06d}.png", [shown, normalised.decode(normalised.encode(shown)).cpu()]
+        )
 
     done = loop.fit(batch, loss, sample)
     loop.with_average(lambda: _finish(codec, heldout, out))
@@ -121,7 +124,7 @@ def _finish(codec: FrameCodec, heldout: torch.Tensor, out: Path) -> None:
     normalised = _normalised(codec, heldout)
     normalised.save_pretrained(out / "codec")
     flat = heldout.flatten(0, 1)
-    error = normalised.decode(normalised.encode(flat)).float() - flat.float()
+    error = normalised.decode(normalised.encode(flat)).cpu().float() - flat.float()
     psnr = 10 * torch.log10(255**2 / error.square().mean((1, 2, 3)))
     report = {
         "heldout_frames": len(flat),

@@ -153,10 +153,10 @@ def train(config: DetectorConfig, out: str | Path) -> bool:
     source = HardFrames(judged, np.flatnonzero(~calibrates), config.near, out / "hardness.npy")
 
     def loss(batch: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator) -> Losses:
-        frames = augment(batch[0], generator)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.loop.precision == "bf16"):
+        frames, flags = augment(batch[0], generator).to(loop.device), batch[1].to(loop.device)
+        with torch.autocast(loop.device.type, dtype=torch.bfloat16, enabled=config.loop.precision == "bf16"):
             logits = detector(frames)
-        return {"loss": F.binary_cross_entropy_with_logits(logits.float(), batch[1])}
+        return {"loss": F.binary_cross_entropy_with_logits(logits.float(), flags)}
 
     def sample(_: Path, step: int) -> None:
         if step < config.loop.steps:

@@ -27,6 +27,11 @@ class Clips:
     latents: torch.Tensor
     actions: torch.Tensor | None
 
+    def to(self, device: torch.device) -> Clips:
+        """The same clips on another device."""
+        actions = None if self.actions is None else self.actions.to(device)
+        return Clips(self.latents.to(device), actions)
+
     def draw(self, rng: np.random.Generator, size: int, frames: int | None = None) -> Clips:
         """``size`` random clips, cut to ``frames`` consecutive frames at a random place if that is given."""
         rows = torch.from_numpy(rng.integers(0, len(self.latents), size))

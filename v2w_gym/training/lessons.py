@@ -68,12 +68,20 @@ class Lessons:
         reach: a clip is imagined so many frames on before it is put right, drawn from these. What went wrong
             longer ago than the model can look back it should keep, not guess away.
         every: steps that one draw lasts; pasts are thus imagined by a model at most that old.
+        device: where lessons are wanted.
     """
 
     def __init__(
-        self, clips: Clips, roll: Roll, own: float, reach: Sequence[int] = (8,), every: int = 10
+        self,
+        clips: Clips,
+        roll: Roll,
+        own: float,
+        reach: Sequence[int] = (8,),
+        every: int = 10,
+        device: torch.device | None = None,
     ) -> None:
         self.clips, self.roll, self.own, self.reach, self.every = clips, roll, own, reach, every
+        self.device = device or torch.device("cpu")
         self._held: list[Lesson] = []
 
     def draw(self, rng: np.random.Generator, size: int, step: int) -> Lesson:
@@ -83,14 +91,15 @@ class Lessons:
         return self._held.pop()
 
     def _imagined(self, rng: np.random.Generator, size: int) -> list[Lesson]:
-        drawn = self.clips.draw(rng, size * self.every)
+        drawn = self.clips.draw(rng, size * self.every).to(self.device)
         if drawn.actions is None:
             raise ValueError("fine-tuning needs actions")
         past = drawn.latents[:, :-1].clone()
-        own = torch.from_numpy(rng.random(len(past)) < self.own)
+        own = torch.from_numpy(rng.random(len(past)) < self.own).to(self.device)
         if own.any():
             given = Clips(drawn.latents[own][:, :-1], drawn.actions[own][:, :-1])
             seeds = rng.integers(2**31, size=len(given.latents)).tolist()
-            past[own] = self.roll(given, seeds, torch.from_numpy(rng.choice(self.reach, len(seeds))))
+            reach = torch.from_numpy(rng.choice(self.reach, len(seeds))).to(self.device)
+            past[own] = self.roll(given, seeds, reach)
         parts = zip(drawn.latents.split(size), drawn.actions.split(size), past.split(size), strict=True)
         return [Lesson(*part) for part in parts]

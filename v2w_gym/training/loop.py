@@ -41,6 +41,8 @@ class LoopConfig:
         ema: decay of the moving average of the weights; the average is what is saved as the result.
         seed: of the weights, the batches and the noise.
         precision: "bf16" runs the network under autocast.
+        device: where the network is trained: "cpu", "cuda", or "auto", a GPU where there is one. Batches and
+            noise are drawn on the CPU, so that they are the same everywhere.
         threads: CPU threads; 0 leaves torch's choice.
         checkpoint_every: steps between checkpoints.
         sample_every: steps between samples to look at.
@@ -57,6 +59,7 @@ class LoopConfig:
     ema: float = 0.999
     seed: int = 0
     precision: str = "bf16"
+    device: str = "auto"
     threads: int = 0
     checkpoint_every: int = 500
     sample_every: int = 2000
@@ -71,7 +74,10 @@ class Loop:
     """
 
     def __init__(self, module: nn.Module, config: LoopConfig, out: str | Path) -> None:
-        self.module, self.config, self.out = module, config, Path(out)
+        self.config, self.out = config, Path(out)
+        self.ranks, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+        self.device = _device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
+        self.module = module.to(self.device)
         self.out.mkdir(parents=True, exist_ok=True)
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -79,9 +85,8 @@ class Loop:
         self.optimizer = Optimizer(module, config.optimizer, config.weight_decay)
         self.average = [p.detach().clone() for p in self.parameters]
         self.step = 0
-        self.ranks, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         if self.ranks > 1 and not distributed.is_initialized():
-            distributed.init_process_group("gloo")
+            distributed.init_process_group("gloo" if self.device.type == "cpu" else "nccl")
         self._resume()
         if self.ranks > 1:
             for parameter in self.parameters:
@@ -163,7 +168,7 @@ class Loop:
         path = self.out / "checkpoint.pt"
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         self.module.load_state_dict(state["module"])
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
@@ -197,7 +202,7 @@ class Loop:
         """Whether the time limit is over, by the clock of the first process, so that all stop at one step."""
         if not self.config.max_minutes:
             return False
-        over = torch.tensor(time.monotonic() - started > 60 * self.config.max_minutes)
+        over = torch.tensor(time.monotonic() - started > 60 * self.config.max_minutes, device=self.device)
         if self.ranks > 1:
             distributed.broadcast(over, src=0)
         return bool(over)
@@ -230,3 +235,10 @@ class Loop:
         axes.legend()
         figure.savefig(self.out / "losses.png", dpi=120, bbox_inches="tight")
         plt.close(figure)
+
+
+def _device(name: str, index: int) -> torch.device:
+    """The device of a process; several on one machine take one GPU each."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name, index) if name == "cuda" else torch.device(name)

@@ -76,6 +76,7 @@ def pretrain(config: VideoConfig, out: str | Path) -> bool:
     unet = VideoUNet(**{**config.unet, "causal": False, "action_dim": 0})
     diffusion, axis = Diffusion(config.schedule), clip(config.clip_frames, unet.config.window, causal=False)
     loop = Loop(unet.train(), config.loop, out)
+    axis = axis.to(loop.device)
 
     def batch(rng: np.random.Generator, size: int) -> torch.Tensor:
         return clips.draw(rng, size, config.clip_frames).latents
@@ -83,21 +84,22 @@ def pretrain(config: VideoConfig, out: str | Path) -> bool:
     def loss(x: torch.Tensor, generator: torch.Generator) -> Losses:
         level = torch.randint(0, config.schedule.num_train_timesteps, (len(x), 1), generator=generator)
         level = level.expand(-1, x.shape[1])
-        e, at = torch.randn(x.shape, generator=generator), diffusion.at(level)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.loop.precision == "bf16"):
+        x, level = x.to(loop.device), level.to(loop.device)
+        e, at = torch.randn(x.shape, generator=generator).to(loop.device), diffusion.at(level)
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=config.loop.precision == "bf16"):
             v = unet(at.noisy(x, e), level, None, None, x[:, 0], axis)
         return {"loss": (v.float() - at.velocity(x, e)).square().mean()}
 
     @torch.no_grad()
     def sample(folder: Path, step: int) -> None:
-        given = clips.draw(np.random.default_rng(0), 4, config.clip_frames).latents
-        z = torch.randn(given.shape, generator=torch.Generator().manual_seed(0))
+        given = clips.draw(np.random.default_rng(0), 4, config.clip_frames).latents.to(loop.device)
+        z = torch.randn(given.shape, generator=torch.Generator().manual_seed(0)).to(loop.device)
         levels = trailing_timesteps(20)
         for now, then in zip(levels, [*levels[1:], -1], strict=True):
-            level = torch.full(z.shape[:2], now)
+            level = torch.full(z.shape[:2], now, device=z.device)
             v = unet(z, level, None, None, given[:, 0], axis)
             z = diffusion.ddim(z, v, level, torch.full_like(level, then))
-        films = [codec.decode(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for x in (given, z)]
+        films = [codec.decode(x.cpu().flatten(0, 1)).unflatten(0, x.shape[:2]) for x in (given, z)]
         save_film(folder / f"sample-{step:06d}.mp4", films)
 
     done = loop.fit(batch, loss, sample)
@@ -136,8 +138,8 @@ class TwinLoss:
     def __call__(self, lesson: Lesson, generator: torch.Generator) -> Losses:
         """Mean squared error of ``v`` over every frame but the first."""
         x = lesson.latents
-        e = torch.randn(x[:, 1:].shape, generator=generator)
-        level = self._levels(e.shape[:2], generator)
+        e = torch.randn(x[:, 1:].shape, generator=generator).to(x.device)
+        level = self._levels(e.shape[:2], generator).to(x.device)
         v = self._run(lesson, e, level, generator)
         error = (v - self.diffusion.at(level).velocity(x[:, 1:], e)).square().mean((2, 3, 4))
         pure = level == self.config.schedule.num_train_timesteps - 1
@@ -155,14 +157,19 @@ class TwinLoss:
         """``v`` of frames 1 .. f-1, each noised with ``e`` to its ``level``."""
         x, past, frames = lesson.latents, lesson.past, lesson.latents.shape[1]
         soft = torch.rand(past.shape[:2], generator=generator).square() * self.config.history_level
-        soft_level = soft.long()
-        blurred = self.diffusion.at(soft_level).noisy(past, torch.randn(past.shape, generator=generator))
+        soft_level, e_past = (
+            soft.long().to(x.device),
+            torch.randn(past.shape, generator=generator).to(x.device),
+        )
+        blurred = self.diffusion.at(soft_level).noisy(past, e_past)
         rows = torch.cat([blurred, self.diffusion.at(level).noisy(x[:, 1:], e)], dim=1)
         leading = shift(lesson.actions)
         actions = torch.cat([leading[:, :-1], leading[:, 1:]], dim=1)
-        kept = torch.rand(actions.shape[:2], generator=generator) >= self.config.action_dropout
-        levels, axis = torch.cat([soft_level, level], 1), twin(frames, self.unet.config.window)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.config.loop.precision == "bf16"):
+        kept = torch.rand(actions.shape[:2], generator=generator).to(x.device) >= self.config.action_dropout
+        levels, axis = torch.cat([soft_level, level], 1), twin(frames, self.unet.config.window).to(x.device)
+        with torch.autocast(
+            x.device.type, dtype=torch.bfloat16, enabled=self.config.loop.precision == "bf16"
+        ):
             v = self.unet(rows, levels, actions, kept, x[:, 0], axis)
         noisy: torch.Tensor = v[:, frames - 1 :].float()
         return noisy
@@ -185,16 +192,16 @@ def finetune(config: VideoConfig, out: str | Path) -> bool:
         imagined: torch.Tensor = loop.with_average(lambda: imagine(dynamics, given, seeds, reach))
         return imagined
 
-    lessons = Lessons(clips, roll, config.own_history, config.own_reach)
+    lessons = Lessons(clips, roll, config.own_history, config.own_reach, device=loop.device)
 
     def batch(rng: np.random.Generator, size: int) -> Lesson:
         return lessons.draw(rng, size, loop.step)
 
     def sample(folder: Path, step: int) -> None:
         """Recorded films, and what the model makes of first frame and actions."""
-        given = heldout.draw(np.random.default_rng(0), 6)
+        given = heldout.draw(np.random.default_rng(0), 6).to(loop.device)
         pair = [given.latents, imagine(dynamics, given, list(range(6)))]
-        films = [codec.decode(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for x in pair]
+        films = [codec.decode(x.cpu().flatten(0, 1)).unflatten(0, x.shape[:2]) for x in pair]
         save_film(folder / f"sample-{step:06d}.mp4", films)
 
     done = loop.fit(batch, TwinLoss(unet, config), sample)

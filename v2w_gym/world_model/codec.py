@@ -52,7 +52,7 @@ class FrameCodec(nn.Module):
     def pixels(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames ``(b, h, w, 3)`` uint8 to what the network reads: float in -1..1, patches as channels."""
         x = rearrange(frames, "b (h p) (w q) c -> b (c p q) h w", p=self.patch, q=self.patch)
-        return x.to(self.mean.dtype).div_(127.5).sub_(1.0)
+        return x.to(self.mean).div_(127.5).sub_(1.0)
 
     def unpatch(self, x: torch.Tensor) -> torch.Tensor:
         """Undo the patch folding: ``(b, 3 p q, h, w)`` to ``(b, h p, w q, 3)``, still float in -1..1."""
@@ -69,7 +69,7 @@ class FrameCodec(nn.Module):
         """Normalised latents ``(b, c, h', w')`` to frames ``(b, h, w, 3)`` uint8."""
         parts = []
         for part in latents.split(CHUNK):
-            x = self.vae.decode(part.to(self.mean.dtype) * self.std + self.mean).sample
+            x = self.vae.decode(part.to(self.mean) * self.std + self.mean).sample
             parts.append(self.unpatch(x).add_(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8))
         return torch.cat(parts)
 

@@ -61,6 +61,10 @@ class Parallel:
         """See ``TimeAxis``."""
         return len(self.distance)
 
+    def to(self, device: torch.device) -> Parallel:
+        """The same tables on another device."""
+        return Parallel(self.taps.to(device), self.distance.to(device), self.visible.to(device))
+
     def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
         """See ``TimeAxis``."""
         del key
