@@ -239,6 +239,7 @@ def _loop_config(run: Run, config: PoliciesConfig) -> LoopConfig:
         ema=0.99,
         seed=config.seed + run.seed,
         precision="fp32",
+        device="cpu",  # a GPU would wait for such a small network's data
         threads=config.threads,
         sample_every=config.stage_every,
     )
