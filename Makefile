@@ -69,8 +69,8 @@ $(VENV)/installed-all: $(VENV)/torch pyproject.toml
 VIDEO_TASKS := drawer-open-v3 door-close-v3 button-press-topdown-v3 push-v3 reach-v3
 RECORD := $(V2W) record --workers $(WORKERS)
 
-data: setup ## record training, held-out and action-free episodes: 15 minutes
-	$(RECORD) --out data/train --episodes 6000
+data: setup ## record training, held-out and action-free episodes: 25 minutes
+	$(RECORD) --out data/train --episodes 8000
 	$(RECORD) --out data/heldout --episodes 400 --first-seed 900000
 	seed=500000; for task in $(VIDEO_TASKS); do \
 	    $(RECORD) --out data/videos --episodes 200 --task $$task --first-seed $$seed --no-actions || exit 1; \
@@ -87,7 +87,7 @@ codec: setup ## frames to latents and back: 25 minutes
 pretrain: setup ## a non-causal, action-free video model: 20 minutes
 	$(V2W) train pretrain --config $(CONFIGS)/pretrain.yaml
 
-finetune: setup ## made causal by extrapolative weight transfer, trained with actions: 95 minutes
+finetune: setup ## made causal by extrapolative weight transfer, trained with actions: 140 minutes
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node $(WORKERS) -m v2w_gym train finetune \
 	    --config $(CONFIGS)/finetune.yaml loop.threads=1
 

@@ -206,6 +206,8 @@ def constant(rng: np.random.Generator, base: Behaviour) -> Behaviour:
     action = rng.uniform(-1.0, 1.0, 4) if rng.random() < 0.5 else np.clip(rng.normal(0.0, 0.6, 4), -1.0, 1.0)
     if rng.random() < 0.3:
         action[:3] *= rng.permutation([1.0, 1.0, 0.0])
+    if rng.random() < 0.3:
+        action[:3] = rng.choice([-1.0, -0.5, 0.0, 0.5, 1.0], 3)  # far and fast, until something is in the way
     wander, jitter = rng.normal(0.0, rng.choice([0.0, 0.3, 1.0]), (3, 4)), rng.choice([0.0, 0.1, 0.4])
 
     def act(t: int, state: Vector) -> Vector:
@@ -214,6 +216,14 @@ def constant(rng: np.random.Generator, base: Behaviour) -> Behaviour:
         return action + moved + rng.normal(0.0, jitter, 4)
 
     return act
+
+
+def hovering(rng: np.random.Generator, base: Behaviour) -> Behaviour:
+    """Hardly moves the hand while the gripper closes or opens: a policy at the beginning of its training."""
+    del base
+    drift, grip = rng.normal(0.0, rng.uniform(0.0, 0.2), 3), rng.uniform(-1.0, 1.0)
+    jitter = rng.choice([0.0, 0.0, 0.05, 0.2])
+    return lambda t, state: np.append(drift, grip) + rng.normal(0.0, jitter, 4)
 
 
 def axis(rng: np.random.Generator, base: Behaviour) -> Behaviour:
@@ -298,6 +308,7 @@ KINDS: dict[str, tuple[Maker, float]] = {
     "walk": (walk, 9),
     "axis": (axis, 3),
     "constant": (constant, 12),
+    "hovering": (hovering, 6),
     "untrained": (untrained, 9),
     "still": (still, 0),
     "half-speed": (half_speed, 0),
