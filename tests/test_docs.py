@@ -33,7 +33,7 @@ def drawn(axis: Parallel, names: list[str]) -> str:
 def ring(window: int, frames: int) -> str:
     """Which frame lies in which place of the cache after the step that makes each."""
     cache = TensorDict({"frames": torch.full((1, window + 1), -1)}, batch_size=[1])
-    lines = ["frame" + "".join(f"{f'place {i}':>10}" for i in range(window + 1)).removeprefix(" ")]
+    lines = ["frame " + "".join(f"{f'place {i}':>9}" for i in range(window + 1))]
     for t in range(1, frames):
         Stepping(cache, torch.tensor([[t - 1, t]]), keep=1)
         names = {-1: "-", t: f"({t})"}
