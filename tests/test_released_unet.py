@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from v2w_gym.world_model.released.container import read_checkpoint
+from v2w_gym.world_model.released.parts import split
 from v2w_gym.world_model.released.rename import fill_strictly, rename
-from v2w_gym.world_model.released.unet import PREFIX, unet_config, unet_rules, unet_tensor
+from v2w_gym.world_model.released.unet import unet_config, unet_rules, unet_tensor
 from v2w_gym.world_model.state import empty_cache
 from v2w_gym.world_model.timeline import Stepping, clip
 from v2w_gym.world_model.unet import VideoUNet
@@ -40,7 +41,7 @@ def params():
 @pytest.fixture(scope="module")
 def network():
     config = unet_config(params())
-    source = {k: v for k, v in read_checkpoint(PARITY / "checkpoint.ckpt").items() if k.startswith(PREFIX)}
+    source = split(read_checkpoint(PARITY / "checkpoint.ckpt"))["unet"]
     renamed = rename(source, unet_rules(config))
     assert len(renamed) == len(source) == 646
     weights = {name: unet_tensor(name, value) for name, value in renamed.items()}

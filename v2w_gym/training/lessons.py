@@ -53,7 +53,7 @@ def imagine(
         state = dynamics.step(state, action)
         if reach is not None:
             due = (t % reach == 0)[:, None, None, None]
-            state.latent = torch.where(due, clips.latents[:, t], state.latent)
+            dynamics.put_right(state, torch.where(due, clips.latents[:, t], state.latent))
         frames.append(state.latent)
     return torch.stack(frames, dim=1)
 

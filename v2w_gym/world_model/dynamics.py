@@ -52,6 +52,12 @@ class LatentDynamics:
         self._append(after, self.sampler.denoise(self._request(after, action), after.cache), action)
         return after
 
+    def put_right(self, state: WorldState, latent: torch.Tensor) -> None:
+        """Make ``latent`` ``(b, c, h, w)`` the newest frame of ``state``, in place."""
+        rows = torch.arange(len(latent), device=latent.device)
+        state.latents[rows, state.frame_index % self.window] = latent
+        state.latent = latent
+
     def _begin(self, first: torch.Tensor, action: torch.Tensor, seeds: Sequence[int]) -> WorldState:
         batch, (c, h, w), device = len(first), first.shape[1:], first.device
         state = WorldState(
@@ -76,7 +82,5 @@ class LatentDynamics:
     def _append(self, state: WorldState, latent: torch.Tensor, action: torch.Tensor) -> None:
         state.frame_index = state.frame_index + 1
         rows = torch.arange(len(latent), device=latent.device)
-        place = state.frame_index % self.window
-        state.latents[rows, place] = latent
-        state.actions[rows, place] = action
-        state.latent = latent
+        state.actions[rows, state.frame_index % self.window] = action
+        self.put_right(state, latent)

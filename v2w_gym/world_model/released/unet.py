@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
-PREFIX = "model.diffusion_model."
 _RESIDUAL = (
     (r"in_layers\.0", "resnet.norm1"),
     (r"in_layers\.2", "resnet.conv1"),
@@ -90,7 +88,7 @@ def unet_config(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unet_rules(config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Rules ``(pattern of the whole key, replacement)`` from the released layout to ``VideoUNet``'s."""
+    """Rules from the names of the part ``unet`` (see ``parts.split``) to ``VideoUNet``'s, for ``rename``."""
     ends = [
         (r"time_embed\.0", "time_embedding.linear_1"),
         (r"time_embed\.2", "time_embedding.linear_2"),
@@ -107,8 +105,7 @@ def unet_rules(config: Mapping[str, Any]) -> list[tuple[str, str]]:
         ends += [(rf"action_emb_proj\.{n}", f"action_encoder.layers.{n}") for n in (0, 2, 4)]
     ends += [(rf"init_attn\.0\.{a}", f"initial_attention.{b}") for a, b in _TRANSFORMER]
     ends += list(_blocks(config))
-    prefix = re.escape(PREFIX)
-    return [(rf"{prefix}{a}\.(?P<end>weight|bias)", rf"{b}.\g<end>") for a, b in ends]
+    return [(rf"{a}\.(?P<end>weight|bias)", rf"{b}.\g<end>") for a, b in ends]
 
 
 def _blocks(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
