@@ -1,24 +1,17 @@
 """The released UNet is a configuration of our own, and computes what the public implementation computes."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from parity import PARITY, needs_parity, read, relative, released_unet, source, stage
 
-from v2w_gym.world_model.released.container import read_checkpoint
-from v2w_gym.world_model.released.parts import split
-from v2w_gym.world_model.released.rename import fill_strictly, rename
-from v2w_gym.world_model.released.unet import unet_config, unet_rules, unet_tensor
+from v2w_gym.world_model.released.rename import rename
+from v2w_gym.world_model.released.unet import unet_config, unet_rules
 from v2w_gym.world_model.state import empty_cache
 from v2w_gym.world_model.timeline import Stepping, clip
 from v2w_gym.world_model.unet import VideoUNet
 
-PARITY = Path(__file__).parents[2] / "shared" / "parity"
-needs_fixtures = pytest.mark.skipif(
-    not PARITY.is_dir(), reason="fixtures of the public implementation are not there"
-)
 FULL = {  # REFERENCE of the public code: the three released models
     "in_channels": 8,
     "out_channels": 4,
@@ -34,22 +27,17 @@ FULL = {  # REFERENCE of the public code: the three released models
 }
 
 
-def params():
-    return json.loads((PARITY / "config.json").read_text())["model"]["params"]["unet_config"]["params"]
-
-
 @pytest.fixture(scope="module")
 def network():
-    config = unet_config(params())
-    source = split(read_checkpoint(PARITY / "checkpoint.ckpt"))["unet"]
-    renamed = rename(source, unet_rules(config))
-    assert len(renamed) == len(source) == 646
-    weights = {name: unet_tensor(name, value) for name, value in renamed.items()}
-    return fill_strictly(VideoUNet(**config), weights).eval()
+    return released_unet()
 
 
-def relative(a, b):
-    return float((a - b).norm() / b.norm())
+@needs_parity
+def test_every_tensor_of_the_file_is_used_once():
+    weights = source("unet")
+    manifest = json.loads((PARITY / "checkpoint_manifest.json").read_text())
+    assert len(weights) == sum(name.startswith("model.diffusion_model.") for name in manifest)
+    assert len(rename(weights, unet_rules(unet_config(stage("unet_config"))))) == len(weights)
 
 
 @torch.no_grad()
@@ -64,16 +52,16 @@ def run(network, given, **changes):
     return network(*args, tokens=given["context"], fps=fps).transpose(1, 2)
 
 
-@needs_fixtures
+@needs_parity
 @pytest.mark.parametrize("name", ["T16", "T5", "T5_perframe", "T1", "T3_t1d", "batch2_T4"])
 def test_outputs_are_those_of_the_public_implementation(network, name):
-    given = load_file(PARITY / f"unet_{name}.safetensors")
+    given = read(f"unet_{name}")
     assert relative(run(network, given), given["output"]) < 1e-5
 
 
-@needs_fixtures
+@needs_parity
 def test_masks_and_fps_do_what_they_do_there(network):
-    given, expected = (load_file(PARITY / f"unet_T5{part}.safetensors") for part in ("", "_variants"))
+    given, expected = (read(f"unet_T5{part}") for part in ("", "_variants"))
     ones = torch.ones_like(given["action_mask"])
     variants = {
         "mask_all_one": {"action_mask": ones},
@@ -85,9 +73,9 @@ def test_masks_and_fps_do_what_they_do_there(network):
         assert relative(run(network, given, **changes), expected[f"output/{name}"]) < 1e-5, name
 
 
-@needs_fixtures
+@needs_parity
 def test_every_block_gives_what_it_gives_there(network):
-    expected = load_file(PARITY / "unet_T5_intermediates.safetensors")
+    expected = read("unet_T5_intermediates")
     seen, hooks = {}, []
     places = {
         "input_blocks.0": network.conv_in,
@@ -109,16 +97,16 @@ def test_every_block_gives_what_it_gives_there(network):
             seen[name] = output
 
         hooks.append(module.register_forward_hook(keep))
-    run(network, load_file(PARITY / "unet_T5.safetensors"))
+    run(network, read("unet_T5"))
     for hook in hooks:
         hook.remove()
     for name in places:
         assert relative(seen[name], expected[name]) < 1e-5, name
 
 
-@needs_fixtures
+@needs_parity
 def test_joint_statistics_leak_the_future_and_per_frame_ones_do_not(network):
-    given = load_file(PARITY / "unet_T5.safetensors")
+    given = read("unet_T5")
     changed = given["x"].clone()
     changed[:, :, 4] += 1.0
 
@@ -127,16 +115,14 @@ def test_joint_statistics_leak_the_future_and_per_frame_ones_do_not(network):
         return float(moved[:, :, :4].abs().max())
 
     assert leak(network) > 1e-3
-    strict = VideoUNet(**{**unet_config(params()), "temporal_norm": "frame"}).eval()
-    strict.load_state_dict(network.state_dict())
+    strict = released_unet(temporal_norm="frame")
     assert leak(strict) == 0.0
 
 
-@needs_fixtures
+@needs_parity
 def test_per_frame_statistics_can_be_stepped_with_a_cache(network):
-    given = load_file(PARITY / "unet_T5.safetensors")
-    strict = VideoUNet(**{**unet_config(params()), "temporal_norm": "frame"}).eval()
-    strict.load_state_dict(network.state_dict())
+    given = read("unet_T5")
+    strict = released_unet(temporal_norm="frame")
     parallel, x = run(strict, given), given["x"].transpose(1, 2)
     cache = empty_cache(strict, 1, *x.shape[-2:], x.device)
     kept = given["action_mask"].bool()

@@ -27,6 +27,9 @@ class ScheduleConfig:
         timestep_spacing: how few levels are chosen out of many.
         clip_sample: never, for latents.
         set_alpha_to_one: False ends at level 0 rather than at no noise at all.
+        use_dynamic_rescale: whether clean latents shrink with the noise level; see ``dynamic_scale``.
+        base_scale: to what.
+        turning_step: from which level on no further.
     """
 
     num_train_timesteps: int = 1000
@@ -38,6 +41,9 @@ class ScheduleConfig:
     timestep_spacing: Literal["trailing"] = "trailing"
     clip_sample: Literal[False] = False
     set_alpha_to_one: Literal[False] = False
+    use_dynamic_rescale: bool = False
+    base_scale: float = 0.7
+    turning_step: int = 400
 
 
 def alphas_cumprod(config: ScheduleConfig) -> torch.Tensor:
@@ -112,11 +118,18 @@ class Diffusion:
     def __init__(self, config: ScheduleConfig | None = None) -> None:
         self.config = config or ScheduleConfig()
         self._alphas = alphas_cumprod(self.config)
+        self._scale = torch.ones_like(self._alphas)
+        if self.config.use_dynamic_rescale:
+            self._scale = dynamic_scale(self.config.base_scale, self.config.turning_step, len(self._alphas))
 
     def at(self, level: torch.Tensor) -> Levels:
         """Amplitudes at noise levels ``(b, f)``."""
         a = self._alphas.to(level.device)[level][..., None, None, None]
         return Levels(a.sqrt().float(), (1 - a).sqrt().float())
+
+    def scale(self, level: torch.Tensor) -> torch.Tensor:
+        """What clean latents are multiplied by at noise levels ``(b, f)``, shaped ``(b, f, 1, 1, 1)``."""
+        return self._scale.to(level.device)[level][..., None, None, None].float()
 
     def ddim(
         self,
@@ -126,17 +139,21 @@ class Diffusion:
         next_level: torch.Tensor,
         eta: float = 0.0,
         noise: torch.Tensor | None = None,
+        keep_scale: bool = False,
     ) -> torch.Tensor:
         """One denoising update from ``level`` to ``next_level``, both ``(b, f)``.
 
         Song et al., arXiv 2010.02502, eq. 12 and 16. Walks the list of levels that is given, so any number of
         steps is right. A ``next_level`` of -1 is the end: it returns the clean estimate. ``eta`` above 0 adds
-        ``noise`` ``(b, f, c, h, w)`` at every step but the last.
+        ``noise`` ``(b, f, c, h, w)`` at every step but that one. The clean estimate goes from the scale of
+        ``level`` to that of ``next_level``, unless ``keep_scale``.
         """
         now = self.at(level)
         x, e = now.clean(z, v), now.residual(z, v)
-        last = (next_level < 0)[..., None, None, None]
+        end = (next_level < 0)[..., None, None, None]
         then = self.at(next_level.clamp(min=0))
+        if self.config.use_dynamic_rescale and not keep_scale:
+            x = x * (self.scale(next_level.clamp(min=0)) / self.scale(level))
         sigma = torch.zeros_like(then.noise)
         if eta > 0.0:
             if noise is None:
@@ -145,7 +162,7 @@ class Diffusion:
         z = then.signal * x + (then.noise.square() - sigma.square()).clamp(min=0).sqrt() * e
         if noise is not None:
             z = z + sigma * noise
-        return torch.where(last, x, z)
+        return torch.where(end, x, z)
 
 
 def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
@@ -154,3 +171,16 @@ def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) 
     The paper (arXiv 2505.14357, section 3.2) writes ``(1 + L) c - L u``, the same with ``s = 1 + L``.
     """
     return unconditional + scale * (conditional - unconditional)
+
+
+def match_deviation(guided: torch.Tensor, conditional: torch.Tensor, share: float) -> torch.Tensor:
+    """Give ``share`` of a guided prediction the standard deviation of the conditional one, per sample.
+
+    Lin et al., arXiv 2305.08891, equations 15 and 16, with the deviation over all axes but the first, the
+    frames of the history included, as the public code has it.
+    """
+    if share == 0.0:
+        return guided
+    axes = tuple(range(1, guided.ndim))
+    ratio = conditional.std(axes, keepdim=True) / guided.std(axes, keepdim=True)
+    return guided * (share * ratio + 1 - share)

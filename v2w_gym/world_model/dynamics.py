@@ -6,11 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from tensordict import TensorDict
 
 from v2w_gym.world_model.actions import shift
 from v2w_gym.world_model.diffusion import Diffusion, ScheduleConfig
-from v2w_gym.world_model.sampler import Request, Sampler, SamplerConfig
-from v2w_gym.world_model.state import WorldState, empty_cache
+from v2w_gym.world_model.network import Network
+from v2w_gym.world_model.noise import noise
+from v2w_gym.world_model.recompute import Rebuild, Recompute
+from v2w_gym.world_model.sampler import Noise, Sampler, SamplerConfig
+from v2w_gym.world_model.state import WorldState
+from v2w_gym.world_model.stream import Stream
 from v2w_gym.world_model.unet import VideoUNet
 
 
@@ -21,27 +26,58 @@ class LatentDynamics:
         unet: the denoising network; must be causal and read actions.
         schedule: noise schedule.
         sampler: how a frame is sampled.
+        rebuild: see ``Recompute``.
+        source: where noise comes from.
 
     Raises:
-        ValueError: a network that is not causal or reads no actions.
+        ValueError: a network that is not causal or reads no actions, or that ``sampler`` does not fit.
     """
 
     def __init__(
-        self, unet: VideoUNet, schedule: ScheduleConfig | None = None, sampler: SamplerConfig | None = None
+        self,
+        unet: VideoUNet,
+        schedule: ScheduleConfig | None = None,
+        sampler: SamplerConfig | None = None,
+        rebuild: Rebuild | None = None,
+        source: Noise = noise,
     ) -> None:
         if not unet.config.causal or not unet.config.action_dim:
             raise ValueError("a world model needs a causal network with actions; see `v2w train finetune`")
-        self.unet, self.window = unet, int(unet.config.window)
+        config, longest = sampler or SamplerConfig(), int(unet.config.window)
+        if config.window is not None and config.window > longest:
+            raise ValueError(f"sampler.window must be at most the network's {longest}, got {config.window}")
+        self.unet, self.window = unet, config.window or longest
         self.diffusion = Diffusion(schedule)
-        self.sampler = Sampler(unet, self.diffusion, sampler or SamplerConfig())
+        self.sampler = Sampler(self.diffusion, config, source)
+        network = Network(unet, config.precision)
+        self.history: Stream | Recompute = (
+            Stream(network, self.sampler)
+            if config.history == "stream"
+            else Recompute(network, self.sampler, self.window, rebuild)
+        )
 
     @torch.no_grad()
-    def init(self, latents: torch.Tensor, actions: torch.Tensor, seeds: Sequence[int]) -> WorldState:
-        """Begin episodes from context: ``(b, f, c, h, w)``, ``(b, f-1, a)`` and one integer per slot."""
+    def init(
+        self,
+        latents: torch.Tensor,
+        actions: torch.Tensor,
+        seeds: Sequence[int],
+        context: TensorDict | None = None,
+    ) -> WorldState:
+        """Begin episodes.
+
+        Args:
+            latents: ``(b, f, c, h, w)``, the frames that are given.
+            actions: ``(b, f-1, a)``.
+            seeds: one integer per slot.
+            context: ``WorldState.context``, where the network reads any.
+        """
         leading = shift(actions)
-        state = self._begin(latents[:, 0], leading[:, 0], seeds)
+        if context is None:
+            context = TensorDict({}, batch_size=[len(latents)], device=latents.device)
+        state = self._begin(latents[:, 0], leading[:, 0], seeds, context)
         for i in range(1, latents.shape[1]):
-            self.sampler.remember(self._request(state, leading[:, i]), state.cache)
+            self.history.remember(state)
             self._append(state, latents[:, i], leading[:, i])
         return state
 
@@ -49,38 +85,36 @@ class LatentDynamics:
     def step(self, state: WorldState, action: torch.Tensor) -> WorldState:
         """Imagine one frame more from the action ``(b, a)``; ``state`` is left as it was."""
         after: WorldState = state.clone()  # type: ignore[attr-defined]  # tensorclass adds it
-        self._append(after, self.sampler.denoise(self._request(after, action), after.cache), action)
+        self._append(after, self.history.imagine(after, action), action)
         return after
 
     def put_right(self, state: WorldState, latent: torch.Tensor) -> None:
         """Make ``latent`` ``(b, c, h, w)`` the newest frame of ``state``, in place."""
         rows = torch.arange(len(latent), device=latent.device)
-        state.latents[rows, state.frame_index % self.window] = latent
+        state.latents[rows, state.frame_index % state.latents.shape[1]] = latent
         state.latent = latent
 
-    def _begin(self, first: torch.Tensor, action: torch.Tensor, seeds: Sequence[int]) -> WorldState:
+    def _begin(
+        self, first: torch.Tensor, action: torch.Tensor, seeds: Sequence[int], context: TensorDict
+    ) -> WorldState:
         batch, (c, h, w), device = len(first), first.shape[1:], first.device
+        ring = int(self.unet.config.window)
         state = WorldState(
             latent=first,
             first=first.clone(),
             frame_index=torch.full((batch,), -1, device=device),
             seed=torch.tensor(np.asarray(seeds, dtype=np.int64), device=device),
-            latents=torch.zeros(batch, self.window, c, h, w, device=device),
-            actions=torch.zeros(batch, self.window, action.shape[-1], device=device),
-            cache=empty_cache(self.unet, batch, h, w, device),
+            latents=torch.zeros(batch, ring, c, h, w, device=device),
+            actions=torch.zeros(batch, ring, action.shape[-1], device=device),
+            cache=self.history.empty(first),
+            context=context,
             batch_size=[batch],  # type: ignore[call-arg]  # tensorclass adds it
         )
         self._append(state, first, action)
         return state
 
-    def _request(self, state: WorldState, action: torch.Tensor) -> Request:
-        rows = torch.arange(len(action), device=action.device)
-        led = state.actions[rows, state.frame_index % self.window]
-        actions = torch.stack([led, action], dim=1)
-        return Request(state.seed.tolist(), state.frame_index, state.latent, actions, state.first)
-
     def _append(self, state: WorldState, latent: torch.Tensor, action: torch.Tensor) -> None:
         state.frame_index = state.frame_index + 1
         rows = torch.arange(len(latent), device=latent.device)
-        state.actions[rows, state.frame_index % self.window] = action
+        state.actions[rows, state.frame_index % state.actions.shape[1]] = action
         self.put_right(state, latent)

@@ -1,129 +1,149 @@
-"""Denoise the next frame: noise levels, guidance, and the pass that puts a finished frame in the cache."""
+"""Denoise the next frame: noise levels, guidance, the chain of updates. What a frame is predicted from is a
+matter of the history: ``stream.py`` or ``recompute.py``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from tensordict import TensorDict
 
-from v2w_gym.world_model.diffusion import Diffusion, guide, trailing_timesteps
+from v2w_gym.world_model.diffusion import Diffusion, guide, match_deviation, trailing_timesteps
 from v2w_gym.world_model.noise import noise
-from v2w_gym.world_model.timeline import Stepping
-from v2w_gym.world_model.unet import VideoUNet
+
+Predict = Callable[[torch.Tensor, int, bool], torch.Tensor]
+"""``(z, level, action)`` to ``v``: the next frame ``z`` ``(b, 1, c, h, w)`` at that noise level, with its
+action or without. Gives ``v`` of some frames before, as many each time, and last of the next one."""
+
+Noise = Callable[[Sequence[int], Sequence[int], str, Sequence[int], int], torch.Tensor]
+"""See ``noise.noise``."""
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
     """How a frame is sampled.
 
+    The defaults are those of the worlds that are trained here. The released models' presets are what their
+    public code does; where their paper says otherwise, its value is given here in brackets.
+
     Attributes:
-        steps: denoising steps per frame.
-        guidance_scale: s of causal action guidance; 1.0 means none and costs half.
+        steps: denoising steps per frame. Released: 50.
+        guidance_scale: s of causal action guidance; 1.0 means none and costs half. Released: 2.5 (3.5).
+        guidance_rescale: how far a guided prediction gets the standard deviation of the unguided one back
+            (Lin et al., arXiv 2305.08891, section 3.4), 0..1. Released: 0.7 (not mentioned).
+        history: "stream" reads finished frames from a cache of their features, at a cost that does not grow;
+            exact for networks with statistics per frame, which a network with others is made into, a
+            deviation. "recompute" runs all frames of the window through the network at every step. Released:
+            "recompute".
         history_level: noise level at which finished frames enter the history; -1 enters them clean, as level
-            0.
-        eta: 0 is deterministic given the first noise; 1 adds fresh noise at every step.
+            0; "penultimate" takes the second lowest level of the denoising steps. Released: "penultimate",
+            which is 39 at 50 steps (20).
+        eta: 0 is deterministic given the first noise; 1 adds fresh noise at every step. Released: 1.0 (DDIM,
+            so 0.0).
+        last_level: where the denoising ends, -1 at no noise at all, or level 0. Released: 0.
+        window: frames that a pass sees at most with "recompute", the new one included; what is older is
+            forgotten. None takes the network's.
+        sample_posterior: whether encoding a frame draws from what the codec thinks possible, or takes the
+            likeliest. Released: true.
         precision: "fp32", or "bf16" for half the time at a small error.
     """
 
     steps: int = 2
     guidance_scale: float = 1.0
-    history_level: int = -1
+    guidance_rescale: float = 0.0
+    history: Literal["stream", "recompute"] = "stream"
+    history_level: int | Literal["penultimate"] = -1
     eta: float = 0.0
-    precision: str = "fp32"
+    last_level: Literal[-1, 0] = -1
+    window: int | None = None
+    sample_posterior: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"sampler.steps must be at least 1, got {self.steps}")
+        if self.history not in ("stream", "recompute"):
+            raise ValueError(f'sampler.history must be "stream" or "recompute", got {self.history!r}')
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f'sampler.precision must be "fp32" or "bf16", got {self.precision!r}')
-        if not -1 <= self.history_level < 1000:
-            raise ValueError(f"sampler.history_level must lie in -1..999, got {self.history_level}")
-
-
-@dataclass(frozen=True)
-class Request:
-    """The next frame of every slot, to be denoised.
-
-    Attributes:
-        seeds: noise key per slot.
-        frame_index: ``(b,)`` int64, index of the newest frame that there is; the next one is to be made.
-        newest: ``(b, c, h, w)``, that frame.
-        actions: ``(b, 2, a)``, the action that led to it and the one that leads to the next.
-        first: ``(b, c, h, w)``, first frame of the episode.
-    """
-
-    seeds: list[int]
-    frame_index: torch.Tensor
-    newest: torch.Tensor
-    actions: torch.Tensor
-    first: torch.Tensor
+        if self.history_level != "penultimate" and not (
+            isinstance(self.history_level, int) and -1 <= self.history_level < 1000
+        ):
+            raise ValueError(
+                f'sampler.history_level must lie in -1..999 or be "penultimate", got {self.history_level!r}'
+            )
+        if self.window is not None and self.window < 2:
+            raise ValueError(f"sampler.window must be at least 2 frames, got {self.window}")
 
 
 class Sampler:
-    """Runs the network on the newest frame and its successor against a cache of the older ones.
+    """The chain of denoising steps, and how finished frames are noised for the history.
 
-    The newest frame enters the cache in the same pass that takes its successor's first denoising step: a
-    frame costs as many passes as it has denoising steps, not one more.
+    Args:
+        diffusion: the schedule.
+        config: how to sample.
+        source: where noise comes from.
     """
 
-    def __init__(self, unet: VideoUNet, diffusion: Diffusion, config: SamplerConfig) -> None:
-        self.unet, self.diffusion, self.config = unet, diffusion, config
+    def __init__(self, diffusion: Diffusion, config: SamplerConfig, source: Noise = noise) -> None:
+        self.diffusion, self.config, self.source = diffusion, config, source
         self.levels = trailing_timesteps(config.steps, diffusion.config.num_train_timesteps)
+        if config.history_level == "penultimate":
+            self.history_level = self.levels[-2:][0]
+        else:
+            self.history_level = config.history_level
 
-    def denoise(self, request: Request, cache: TensorDict) -> torch.Tensor:
-        """The next frame ``(b, c, h, w)``; ``cache`` then holds what later ones read of the newest."""
-        z = self._noise(request, request.frame_index + 1, "frame")
-        for i, (now, then) in enumerate(zip(self.levels, [*self.levels[1:], -1], strict=True)):
-            if i == 0:
-                past, level = self._history(request)
-                v = self._predict(torch.cat([past, z], 1), [level, now], request, cache, keep=1)[:, 1:]
-            else:
-                v = self._predict(z, [now], request, cache)
-            if self.config.guidance_scale != 1.0:
-                free = self._predict(z, [now], request, cache, action=False)
-                v = guide(v, free, self.config.guidance_scale)
-            fresh = None
-            if self.config.eta > 0:
-                fresh = self._noise(request, request.frame_index + 1, "step", i)
+    def denoise(self, predict: Predict, like: torch.Tensor, seeds: Sequence[int], index: torch.Tensor) -> torch.Tensor:
+        """Make a frame.
+
+        Args:
+            predict: the network.
+            like: ``(b, c, h, w)``, shape and device of the result.
+            seeds: noise key per slot.
+            index: ``(b,)`` int64, of the frame in its episode.
+
+        Returns:
+            ``(b, c, h, w)`` float32.
+        """
+        config, frame = self.config, index[:, None]
+        z = self._noise(like, seeds, frame, "frame")
+        for i, now in enumerate(self.levels):
+            last = i == len(self.levels) - 1
+            v = predict(z, now, True)
+            if config.guidance_scale != 1.0:
+                guided = guide(v, predict(z, now, False), config.guidance_scale)
+                v = match_deviation(guided, v, config.guidance_rescale)
+            fresh = self._noise(like, seeds, frame, "step", i) if config.eta > 0 else None
             here = torch.full((len(z), 1), now, device=z.device)
-            z = self.diffusion.ddim(z, v, here, torch.full_like(here, then), self.config.eta, fresh)
+            then = torch.full_like(here, config.last_level if last else self.levels[i + 1])
+            z = self.diffusion.ddim(z, v[:, -1:], here, then, config.eta, fresh, keep_scale=last)
         return z[:, 0]
 
-    def remember(self, request: Request, cache: TensorDict) -> None:
-        """Put the newest frame in ``cache`` without making another."""
-        past, level = self._history(request)
-        self._predict(past, [level], request, cache, keep=1)
+    def blurred(
+        self, latents: torch.Tensor, seeds: Sequence[int], index: torch.Tensor
+    ) -> tuple[torch.Tensor, int]:
+        """Finished frames as the history takes them, and their noise level.
 
-    def _history(self, request: Request) -> tuple[torch.Tensor, int]:
-        """The newest frame as the cache takes it, ``(b, 1, c, h, w)``, and its noise level."""
-        level, x = max(self.config.history_level, 0), request.newest.unsqueeze(1)
-        if self.config.history_level >= 0:
-            at = self.diffusion.at(torch.full((len(x), 1), level, device=x.device))
-            x = at.noisy(x, self._noise(request, request.frame_index, "history"))
-        return x, level
+        The noise of a frame is drawn once: it is the same whenever the frame is read again.
 
-    def _noise(self, request: Request, index: torch.Tensor, stream: str, step: int = 0) -> torch.Tensor:
-        drawn = noise(request.seeds, index.tolist(), stream, request.first.shape[1:], step)
-        return drawn.unsqueeze(1).to(request.first.device)
+        Args:
+            latents: ``(b, f, c, h, w)``.
+            seeds: noise key per slot.
+            index: ``(b, f)`` int64, of each frame in its episode.
+        """
+        if self.history_level < 0:
+            return latents, 0
+        level = torch.full(latents.shape[:2], self.history_level, device=latents.device)
+        drawn = self._noise(latents[:, 0], seeds, index, "history")
+        return self.diffusion.at(level).noisy(latents, drawn), self.history_level
 
-    def _predict(
-        self,
-        z: torch.Tensor,
-        levels: list[int],
-        request: Request,
-        cache: TensorDict,
-        *,
-        keep: int = 0,
-        action: bool = True,
+    def _noise(
+        self, like: torch.Tensor, seeds: Sequence[int], index: torch.Tensor, stream: str, step: int = 0
     ) -> torch.Tensor:
-        """``v`` of the frames ``z`` ``(b, f, c, h, w)``: the newest if it is kept, the next, or both."""
-        begin = 0 if keep else 1
-        rows = slice(begin, begin + z.shape[1])
-        index = (request.frame_index[:, None] + torch.arange(2, device=z.device))[:, rows]
-        level = torch.tensor(levels, device=z.device).expand(len(z), -1)
-        mask = None if action else torch.zeros_like(index, dtype=torch.bool)
-        time = Stepping(cache, index, keep)
-        with torch.autocast(z.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bf16"):
-            v: torch.Tensor = self.unet(z, level, request.actions[:, rows], mask, request.first, time)
-        return v.float()
+        """``(b, f, c, h, w)`` for frames ``index`` ``(b, f)``."""
+        columns = [
+            self.source(seeds, column, stream, like.shape[1:], step) for column in index.T.tolist()
+        ]
+        return torch.stack(columns, dim=1).to(like.device)

@@ -22,7 +22,9 @@ class WorldState:
             ``t % window``.
         actions: ``(b, window, a)`` float32, ring of the actions that led *to* those frames.
         cache: the temporal cache of every layer (``timeline.Stepping``). It ends one frame before the newest,
-            which passes through the network together with its successor.
+            which passes through the network together with its successor. Empty where nothing is kept.
+        context: text and image tokens that the network reads, ``(b, n, d)``: "given", and "free" for the
+            pass without the newest action. Empty for networks that read none.
     """
 
     latent: torch.Tensor
@@ -32,6 +34,13 @@ class WorldState:
     latents: torch.Tensor
     actions: torch.Tensor
     cache: TensorDict
+    context: TensorDict
+
+    @property
+    def led(self) -> torch.Tensor:
+        """``(b, a)``, the action that led to the newest frame."""
+        rows = torch.arange(len(self.seed), device=self.seed.device)
+        return self.actions[rows, self.frame_index % self.actions.shape[1]]
 
 
 def empty_cache(unet: VideoUNet, batch: int, height: int, width: int, device: torch.device) -> TensorDict:

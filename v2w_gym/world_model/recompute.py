@@ -1,0 +1,83 @@
+"""History as the public code reads it: all frames of the window pass through the network at every step.
+
+Its network pools statistics over the frames of a pass, so a finished frame's features depend on the frame
+being made, and nothing can be kept. Cost grows with the window: denoising steps x frames x guidance's two
+passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from tensordict import TensorDict
+
+from v2w_gym.world_model.network import Network
+from v2w_gym.world_model.sampler import Sampler
+from v2w_gym.world_model.state import WorldState
+from v2w_gym.world_model.timeline import clip
+
+Rebuild = Callable[[torch.Tensor, Sequence[int], torch.Tensor], tuple[torch.Tensor, TensorDict]]
+"""``(latents, seeds, index)``, as ``Sampler.blurred`` takes them, to the latents of the same frames encoded
+anew and the context that their first one gives."""
+
+
+class Recompute:
+    """Predicts from the ring ``state.latents``; keeps nothing else.
+
+    Args:
+        network: with any kind of statistics.
+        sampler: how a frame is sampled.
+        window: frames of a pass at most, the new one included.
+        rebuild: once an episode is longer than the window, its frames are decoded and encoded again, and the
+            oldest of them takes the first frame's place as what the network is conditioned on; None leaves
+            out the trip to pixels and keeps the context.
+    """
+
+    def __init__(
+        self, network: Network, sampler: Sampler, window: int, rebuild: Rebuild | None = None
+    ) -> None:
+        self.network, self.sampler, self.window, self.rebuild = network, sampler, window, rebuild
+
+    def empty(self, first: torch.Tensor) -> TensorDict:
+        """Nothing is cached."""
+        return TensorDict({}, batch_size=[len(first)], device=first.device)
+
+    def remember(self, state: WorldState) -> None:
+        """The ring holds the newest frame already."""
+
+    def imagine(self, state: WorldState, action: torch.Tensor) -> torch.Tensor:
+        """The next frame ``(b, c, h, w)``. Slots of one history length pass together."""
+        made = torch.empty_like(state.latent)
+        known = (state.frame_index + 1).clamp(max=self.window - 1)
+        for length in known.unique().tolist():
+            rows = torch.nonzero(known == length)[:, 0]
+            part = state if len(rows) == len(known) else state[rows]  # type: ignore[index]
+            made[rows] = self._imagine(part, action[rows], length)
+        return made
+
+    def _imagine(self, state: WorldState, action: torch.Tensor, length: int) -> torch.Tensor:
+        seeds, device = state.seed.tolist(), action.device
+        index = state.frame_index[:, None] + torch.arange(1 - length, 1, device=device)
+        rows, places = torch.arange(len(seeds), device=device)[:, None], index % state.latents.shape[1]
+        frames, led = state.latents[rows, places], state.actions[rows, places].clone()
+        first, context = state.first, state.context
+        if int(index[0, 0]) > 0:  # the window has left the episode's beginning behind
+            if self.rebuild is not None:
+                frames, context = self.rebuild(frames, seeds, index)
+            first = frames[:, 0]
+        led[:, 0] = 0.0  # no action leads to the first frame of a pass
+        past, history_level = self.sampler.blurred(frames, seeds, index)
+        actions, axis = torch.cat([led, action[:, None]], 1), clip(length + 1, self.window).to(device)
+        levels = torch.full((len(seeds), length + 1), history_level, device=device)
+        dropped = torch.ones(levels.shape, dtype=torch.bool, device=device)
+        dropped[:, -1] = False
+
+        def predict(z: torch.Tensor, level: int, with_action: bool) -> torch.Tensor:
+            levels[:, -1] = level
+            kept, tokens = (None, "given") if with_action else (dropped, "free")
+            return self.network(
+                torch.cat([past, z], 1), levels, actions, kept, first, axis, context.get(tokens, None)
+            )
+
+        return self.sampler.denoise(predict, state.latent, seeds, state.frame_index + 1)
