@@ -31,16 +31,36 @@ def frames_to_tensor(frames: FramesLike, frame_size: tuple[int, int], what: str 
     Raises:
         ValueError: wrong dtype, wrong size or no channel axis; the message says what was expected.
     """
-    tensor = torch.as_tensor(frames)
+    tensor = _rgb(frames, what)
     expected = (*frame_size, 3)
-    if tensor.dtype != torch.uint8:
-        raise ValueError(
-            f"{what} must be uint8 RGB in 0..255, got {tensor.dtype}; convert with (x * 255).astype('uint8')"
-        )
     if tuple(tensor.shape[-3:]) != expected:
         raise ValueError(
             f"{what} must end in (h, w, 3) = {expected}, got {tuple(tensor.shape)}; "
             f"resize with cv2.resize(frame, {expected[1::-1]}, interpolation=cv2.INTER_AREA)"
+        )
+    return tensor
+
+
+def frames_to_array(frames: FramesLike, what: str = "frames") -> npt.NDArray[np.uint8]:
+    """Check uint8 frames of any size and return them as an array with the same axes, ``(..., h, w, 3)``.
+
+    Raises:
+        ValueError: wrong dtype or no channel axis; the message says what was expected.
+    """
+    tensor = _rgb(frames, what)
+    if tensor.ndim < 3 or tensor.shape[-1] != 3 or not tensor.numel():
+        raise ValueError(f"{what} must end in (h, w, 3), got {tuple(tensor.shape)}; RGB comes last")
+    return tensor.cpu().numpy()
+
+
+def _rgb(frames: FramesLike, what: str) -> torch.Tensor:
+    try:
+        tensor = torch.as_tensor(frames if isinstance(frames, torch.Tensor) else np.ascontiguousarray(frames))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{what} must be a uint8 array, got {type(frames).__name__}: {error}") from error
+    if tensor.dtype != torch.uint8:
+        raise ValueError(
+            f"{what} must be uint8 RGB in 0..255, got {tensor.dtype}; convert with (x * 255).astype('uint8')"
         )
     return tensor
 

@@ -2,7 +2,7 @@
 
 A folder of them holds two files::
 
-    starts.npz    frames (n, f, h, w, 3) uint8 RGB, actions (n, f-1, a) float32 in -1..1
+    starts.npz    frames (n, f, h, w, 3) uint8 RGB, actions (n, f-1, a) float32, as the model reads them
     starts.json   {"ids": ["seed-0042", ...], "seeds": [42, ...]}; a seed is null where reality has none
 
 The seed is the one that reality was reset with, so that real and imagined episodes start alike.
@@ -30,7 +30,8 @@ class Context:
     Attributes:
         id: name of the start, e.g. ``"seed-0042"``.
         frames: ``(f, h, w, 3)`` uint8, RGB 0..255; the last one is the first observation.
-        actions: ``(f-1, a)`` float32 in -1..1; action i moves frame i to frame i+1.
+        actions: ``(f-1, a)`` float32, the vectors that the model reads, as recordings hold them; action i
+            moves frame i to frame i+1. What an environment's ``step`` takes may be something else.
         seed: what reality was reset with, or None.
     """
 

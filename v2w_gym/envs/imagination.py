@@ -16,6 +16,7 @@ from v2w_gym.data.episode import ActionArray
 from v2w_gym.data.starts import Context
 from v2w_gym.envs.requests import NOISE_SEEDS, Request
 from v2w_gym.envs.settings import Parts, Settings
+from v2w_gym.rewards.unjudged import Unjudged
 
 
 class Imagination:
@@ -66,9 +67,12 @@ class Imagination:
         """
         contexts, seeds, tasks = [], [], []
         for request, rng in zip(requests, rngs, strict=True):
-            seed, start = int(rng.integers(NOISE_SEEDS)), self._parts.starts.draw(rng)
+            seed = int(rng.integers(NOISE_SEEDS))
+            start = None if self._parts.starts is None else self._parts.starts.draw(rng)
             seeds.append(seed if request.noise_seed is None else request.noise_seed)
-            contexts.append(request.context or start)
+            context = request.context or start
+            assert context is not None  # else the request would have been refused
+            contexts.append(context)
             tasks.append(request.task or self._parts.config.instructions[0])
         fresh = self._encode(slots, contexts, seeds)
         frames = np.stack([context.frames[-1] for context in contexts])
@@ -105,7 +109,7 @@ class Imagination:
 
         Args:
             slots: running episodes, in ascending order.
-            actions: ``(len(slots), a)`` float32 in -1..1, checked by the caller.
+            actions: ``(len(slots), a)`` float32, checked and encoded by the caller.
         """
         everyone = len(slots) == len(self.started)
         state = self._parts.model.step(self._state if everyone else self._state[list(slots)], actions)
@@ -142,8 +146,11 @@ class Imagination:
         return float(self.success_prob[slot] if self._settings.reward == "dense" else self._succeeded(slot))
 
     def info(self, slot: int) -> dict[str, Any]:
-        """Facts about the slot's newest frame; the same keys after a reset and after a step, no clocks."""
-        return {
+        """Facts about the slot's newest frame; the same keys after a reset and after a step, no clocks.
+
+        ``judged``, which is False, is there only where nothing judges success.
+        """
+        facts = {
             "is_success": self._succeeded(slot),
             "success_prob": float(self.success_prob[slot]),
             "task": self.tasks[slot],
@@ -151,3 +158,4 @@ class Imagination:
             "frame_index": int(self._context_length[slot] - 1 + self.elapsed[slot]),
             "elapsed_steps": int(self.elapsed[slot]),
         }
+        return {**facts, "judged": False} if isinstance(self._parts.detector, Unjudged) else facts

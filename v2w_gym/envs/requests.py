@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from v2w_gym.data.framing import fit
 from v2w_gym.data.starts import Context
 from v2w_gym.envs.settings import Parts
-from v2w_gym.shapes import check_action, frames_to_tensor
+from v2w_gym.envs.world import no_starts
 
 KEYS = ("start", "frames", "actions", "task", "noise_seed")
 NOISE_SEEDS = 2**31
@@ -46,6 +47,8 @@ def check_keys(options: Mapping[str, Any] | None) -> None:
 def parse(options: Mapping[str, Any] | None, parts: Parts) -> Request:
     """Check the options of one slot.
 
+    ``frames`` go through the world's framing; ``actions`` are vectors as the model reads them.
+
     Raises:
         ValueError: an unknown key, start or task, or frames, actions or a noise seed that do not fit.
     """
@@ -58,22 +61,22 @@ def _context(options: Mapping[str, Any], parts: Parts) -> Context | None:
     if "start" in options:
         if "frames" in options or "actions" in options:
             raise ValueError("reset options hold a start and frames or actions; give one or the other")
+        if parts.starts is None:
+            raise ValueError(no_starts(parts.config.name))
         return parts.starts.by_id(options["start"])
     if "frames" not in options:
         if "actions" in options:
             raise ValueError('reset option "actions" needs the "frames" (f, h, w, 3) that it lies between')
+        if parts.starts is None:
+            raise ValueError(no_starts(parts.config.name))
         return None
-    frames = frames_to_tensor(options["frames"], parts.config.frame_size, 'reset option "frames"')
-    if frames.ndim != 4 or len(frames) == 0:
-        raise ValueError(
-            f'reset option "frames" must be (f, h, w, 3) with f >= 1, got {tuple(frames.shape)}; '
-            "one frame needs a leading axis: frame[None]"
-        )
-    shape = (len(frames) - 1, len(parts.config.action.names))
+    config = parts.config
+    frames = fit(options["frames"], config.frame_size, config.framing, 'reset option "frames"')
+    shape = (len(frames) - 1, len(config.action.names))
     if "actions" not in options and len(frames) > 1:
         raise ValueError(f'reset option "frames" with f = {len(frames)} needs "actions" of shape {shape}')
-    actions = check_action(options.get("actions", np.zeros(shape, np.float32)), shape)
-    return Context("custom", frames.cpu().numpy(), actions)
+    actions = parts.actions.recorded(options.get("actions", np.zeros(shape, np.float32)), shape)
+    return Context("custom", frames, actions)
 
 
 def _task(options: Mapping[str, Any], parts: Parts) -> str | None:

@@ -7,13 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from v2w_gym.data.episode import FrameArray
+from v2w_gym.data.outside import starts_from
 from v2w_gym.data.starts import Starts
+from v2w_gym.envs.actions import Actions, actions_of
 from v2w_gym.envs.world import World, WorldConfig
 from v2w_gym.registration import GENERIC_ID, SHIPPED_WORLDS
 from v2w_gym.rewards.base import SuccessDetector
 from v2w_gym.world_model.base import WorldModel
 
 WorldLike = str | Path | World | WorldConfig
+StartsLike = Starts | str | Path | FrameArray
+"""Start contexts, or what :func:`~v2w_gym.data.outside.starts_from` makes them of."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,10 @@ class Settings:
         max_episode_steps: shortens the horizon further; None or -1 leaves it. ``make_vec`` may pass it.
         device: where the world model runs, e.g. ``"cuda"``.
         sampler: replaces values of the world's sampler preset, e.g. ``{"steps": 2}``.
+        unpadded: ``render()`` and the window leave out the black bars around the picture; observations keep
+            the size that the model reads.
+        context_frames: how many frames an episode starts from where ``starts`` is a clip with actions; None
+            takes the whole clip, so a recorded episode then goes on where it ended.
     """
 
     obs_type: Literal["dict", "pixels"] = "dict"
@@ -37,6 +48,8 @@ class Settings:
     max_episode_steps: int | None = None
     device: str = "cpu"
     sampler: Mapping[str, Any] | None = None
+    unpadded: bool = False
+    context_frames: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("horizon", 1), ("max_episode_steps", -1)):
@@ -45,6 +58,10 @@ class Settings:
                 raise ValueError(
                     f"{name} must be at least 1 step, got {value}; leave it out to take the world's"
                 )
+        if self.context_frames is not None and self.context_frames < 1:
+            raise ValueError(
+                f"context_frames must be at least 1, got {self.context_frames}; leave it out to take all"
+            )
 
     def steps(self, config: WorldConfig) -> int:
         """Steps after which an episode of this world is truncated."""
@@ -55,12 +72,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Parts:
-    """A world's facts and its three plug-ins."""
+    """A world's facts and its plug-ins; ``starts`` is None where it ships none."""
 
     config: WorldConfig
     model: WorldModel
     detector: SuccessDetector
-    starts: Starts
+    starts: Starts | None
+    actions: Actions
 
 
 def gather(
@@ -68,19 +86,20 @@ def gather(
     settings: Settings,
     model: WorldModel | None = None,
     detector: SuccessDetector | None = None,
-    starts: Starts | None = None,
+    starts: StartsLike | None = None,
 ) -> Parts:
     """Open ``world``; an object given for one of its parts takes that part's place.
 
     Args:
         world: registered id, folder, hub id, opened world, or a ``WorldConfig`` with all three objects.
-        settings: device and sampler are read.
+        settings: device, sampler and context_frames are read.
         model: a world model.
         detector: a success detector.
-        starts: start contexts.
+        starts: start contexts, or an image, a clip, a folder of them, or an array.
 
     Raises:
-        ValueError: no world, or a model of another size than the world's.
+        FileNotFoundError: no such starts.
+        ValueError: no world, a model of another size than the world's, or starts that do not fit it.
     """
     if world is None:
         raise ValueError(
@@ -90,17 +109,31 @@ def gather(
     if isinstance(world, WorldConfig):
         if model is None or detector is None or starts is None:
             raise ValueError("a bare WorldConfig needs the objects model, detector and starts beside it")
-        parts = Parts(world, model, detector, starts)
+        actions = actions_of(world.action)
+        parts = Parts(world, model, detector, _starts(starts, world, actions, settings), actions)
     else:
         opened = world if isinstance(world, World) else World.open(world)
-        parts = Parts(
+        actions = actions_of(opened.config.action)
+        brought = None if starts is None else _starts(starts, opened.config, actions, settings)
+        parts = Parts(  # what the caller brought is read first: its mistakes should not wait for the weights
             opened.config,
             model if model is not None else opened.model(settings.device, **(settings.sampler or {})),
             detector if detector is not None else opened.detector(),
-            starts if starts is not None else opened.starts(),
+            opened.starts() if brought is None and opened.ships_starts else brought,
+            actions,
         )
     _check_sizes(parts)
     return parts
+
+
+def _starts(starts: StartsLike, config: WorldConfig, actions: Actions, settings: Settings) -> Starts:
+    if not isinstance(starts, str | Path | np.ndarray):
+        return starts
+    dim = len(config.action.names)
+    contexts = starts_from(starts, config.frame_size, dim, config.framing, length=settings.context_frames)
+    for context in map(contexts.by_id, contexts.ids):
+        actions.recorded(context.actions, context.actions.shape)
+    return contexts
 
 
 def _check_sizes(parts: Parts) -> None:

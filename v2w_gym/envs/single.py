@@ -5,23 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-import numpy as np
-import numpy.typing as npt
 
 from v2w_gym import config as configuration
 from v2w_gym.data.episode import FrameArray
-from v2w_gym.data.starts import Starts
 from v2w_gym.envs import requests, spaces
 from v2w_gym.envs.facts import EpisodeFacts
 from v2w_gym.envs.imagination import Imagination
-from v2w_gym.envs.settings import Settings, WorldLike, gather
+from v2w_gym.envs.settings import Settings, StartsLike, WorldLike, gather
 from v2w_gym.envs.viewer import RENDER_MODES, open_viewer
 from v2w_gym.rewards.base import SuccessDetector
-from v2w_gym.shapes import check_action
 from v2w_gym.world_model.base import WorldModel
 
 
-class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, npt.NDArray[np.float32]]):
+class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, Any]):
     """A world model with a success detector; ``step(action)`` imagines the next frame.
 
     Args:
@@ -31,7 +27,8 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, npt.NDArray[
         model: object in place of the world's model. Give objects to this constructor only: ``gymnasium.make``
             copies its keywords whenever a wrapper's ``spec`` is read.
         detector: object in place of the world's success detector.
-        starts: object in place of the world's start contexts.
+        starts: in place of the world's start contexts: an object, or an image, a clip (``.mp4``, ``.npz``), a
+            folder of either, or an array; see :func:`~v2w_gym.data.outside.starts_from`.
         **settings: the fields of :class:`~v2w_gym.envs.settings.Settings`.
 
     Attributes:
@@ -51,7 +48,7 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, npt.NDArray[
         render_mode: str | None = None,
         model: WorldModel | None = None,
         detector: SuccessDetector | None = None,
-        starts: Starts | None = None,
+        starts: StartsLike | None = None,
         **settings: Any,
     ) -> None:
         self._settings = configuration.from_dict(Settings, settings, where=type(self).__name__)
@@ -59,7 +56,7 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, npt.NDArray[
         self.world = self._parts.config
         self._imagination = Imagination(self._parts, self._settings, slots=1)
         self.observation_space = spaces.observation_space(self.world, self._settings)
-        self.action_space = spaces.action_space(self.world)
+        self.action_space = self._parts.actions.space
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.world.fps}
         self._viewer = open_viewer(render_mode, self.world.name, self.world.fps)
@@ -72,7 +69,9 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, npt.NDArray[
         Args:
             seed: fixes everything random: the start and the episode's noise. None goes on with the generator.
             options: ``start`` (an id), or ``frames`` ``(f, h, w, 3)`` uint8 with ``actions`` ``(f-1, a)``;
-                ``task`` (one of the world's instructions); ``noise_seed`` (common random numbers).
+                ``task`` (one of the world's instructions); ``noise_seed`` (common random numbers). Actions
+                are vectors that the model reads, as recordings hold them; frames may have any size where the
+                world has a framing.
 
         Returns:
             The last context frame, and the info.
@@ -85,13 +84,12 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, npt.NDArray[
         self._imagination.reset([0], [request], [self.np_random])
         return self._present(), self._imagination.info(0)
 
-    def step(
-        self, action: npt.NDArray[np.float32]
-    ) -> tuple[spaces.Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[spaces.Observation, float, bool, bool, dict[str, Any]]:
         """Imagine the next frame.
 
         Args:
-            action: ``(a,)`` in -1..1.
+            action: of ``action_space``: for most worlds ``(a,)`` numbers within its box; a keyboard and mouse
+                world takes a dict, or a recorded vector of 51 components.
 
         Returns:
             Observation, reward, terminated (success), truncated (horizon), info.
@@ -107,20 +105,25 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, npt.NDArray[
                 if imagination.started[0]
                 else "there is no episode yet; call env.reset() before env.step(action)"
             )
-        imagination.step([0], check_action(action, (self._parts.model.action_dim,))[None])
+        imagination.step([0], self._parts.actions.encode(action)[None])
         flags = bool(imagination.terminated[0]), bool(imagination.truncated[0])
         return self._present(), imagination.reward(0), *flags, imagination.info(0)
 
     def _present(self) -> spaces.Observation:
         if self._viewer is not None:
-            self._viewer.show(self._imagination.frames)
+            self._viewer.show(spaces.shown(self._imagination.frames, self.world, self._settings))
         return spaces.observe(self._imagination.frames[0], self._settings)
 
     def render(self) -> FrameArray | None:
-        """The newest frame ``(h, w, 3)`` uint8 with ``render_mode="rgb_array"``; None otherwise."""
+        """The newest frame ``(h, w, 3)`` uint8 with ``render_mode="rgb_array"``; None otherwise.
+
+        Without its black bars where the environment was made with ``unpadded=True``.
+        """
         if not self._imagination.started[0]:
             raise gymnasium.error.ResetNeeded("there is no frame yet; call env.reset() before env.render()")
-        return self._imagination.frames[0].copy() if self.render_mode == "rgb_array" else None
+        if self.render_mode != "rgb_array":
+            return None
+        return spaces.shown(self._imagination.frames[0], self.world, self._settings)
 
     def close(self) -> None:
         """Close the window, if any; calling it twice is harmless."""

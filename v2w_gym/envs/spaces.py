@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 
 from v2w_gym.data.episode import FrameArray
@@ -27,7 +26,8 @@ def observe(frames: FrameArray, settings: Settings) -> Observation:
     return frames.copy() if settings.obs_type == "pixels" else {"pixels": frames.copy()}
 
 
-def action_space(config: WorldConfig) -> spaces.Space[npt.NDArray[np.float32]]:
-    """Normalised actions ``(a,)`` float32 in -1..1; ``config.action`` says what they stand for."""
-    space: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (len(config.action.names),), np.float32)
-    return space
+def shown(frames: FrameArray, config: WorldConfig, settings: Settings) -> FrameArray:
+    """A copy of frames ``(..., h, w, 3)`` to look at, without black bars where that is asked for."""
+    if config.framing is not None and settings.unpadded:
+        frames = config.framing.unpad(frames)
+    return frames.copy()

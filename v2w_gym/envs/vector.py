@@ -14,21 +14,20 @@ from gymnasium.vector.utils import batch_space
 
 from v2w_gym import config as configuration
 from v2w_gym.data.episode import FrameArray
-from v2w_gym.data.starts import Starts
 from v2w_gym.envs import requests, spaces
 from v2w_gym.envs.imagination import Imagination
-from v2w_gym.envs.settings import Settings, WorldLike, gather
+from v2w_gym.envs.settings import Settings, StartsLike, WorldLike, gather
 from v2w_gym.envs.slot import Slot
 from v2w_gym.envs.viewer import RENDER_MODES, open_viewer
+from v2w_gym.envs.world import no_starts
 from v2w_gym.rewards.base import SuccessDetector
-from v2w_gym.shapes import check_action
 from v2w_gym.world_model.base import WorldModel
 
 Flags = npt.NDArray[np.bool_]
 Step = tuple[spaces.Observation, npt.NDArray[np.float64], Flags, Flags, dict[str, Any]]
 
 
-class WorldModelVectorEnv(VectorEnv[spaces.Observation, npt.NDArray[np.float32], npt.NDArray[Any]]):
+class WorldModelVectorEnv(VectorEnv[spaces.Observation, Any, npt.NDArray[Any]]):
     """``num_envs`` episodes denoised together. Slot i equals a single environment with the same seed.
 
     Args:
@@ -41,7 +40,7 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, npt.NDArray[np.float32],
             at no cost, with reward 0 and its flags up, until ``reset(options={"reset_mask": mask})``.
         model: object in place of the world's model.
         detector: object in place of the world's success detector.
-        starts: object in place of the world's start contexts.
+        starts: in place of the world's start contexts, as in the single environment.
         **settings: the fields of :class:`~v2w_gym.envs.settings.Settings`.
 
     Attributes:
@@ -61,7 +60,7 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, npt.NDArray[np.float32],
         autoreset_mode: str | AutoresetMode = "same_step",
         model: WorldModel | None = None,
         detector: SuccessDetector | None = None,
-        starts: Starts | None = None,
+        starts: StartsLike | None = None,
         **settings: Any,
     ) -> None:
         if num_envs < 1:
@@ -71,9 +70,11 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, npt.NDArray[np.float32],
         self._settings = configuration.from_dict(Settings, settings, where=type(self).__name__)
         self._parts = gather(world, self._settings, model, detector, starts)
         self.world = self._parts.config
+        if self._parts.starts is None and self.autoreset_mode is not AutoresetMode.DISABLED:
+            raise ValueError(f'{no_starts(self.world.name)} with autoreset_mode="disabled"')
         self._imagination = Imagination(self._parts, self._settings, slots=num_envs)
         self.single_observation_space = spaces.observation_space(self.world, self._settings)
-        self.single_action_space = spaces.action_space(self.world)
+        self.single_action_space = self._parts.actions.space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.render_mode = render_mode
@@ -145,11 +146,12 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, npt.NDArray[np.float32],
                 f"slots {np.flatnonzero(~started).tolist()} have no episode yet; call envs.reset() first"
             )
 
-    def step(self, actions: npt.NDArray[np.float32]) -> Step:
+    def step(self, actions: Any) -> Step:
         """Imagine the next frame of every running episode.
 
         Args:
-            actions: ``(num_envs, a)`` in -1..1; all rows are checked, those of ended episodes are ignored.
+            actions: of ``action_space``, i.e. the single environment's with a leading slot axis (a dict of
+                arrays where it takes a dict); all rows are checked, those of ended episodes are ignored.
 
         Returns:
             Observations, rewards float64, terminated, truncated, infos; all with a leading slot axis.
@@ -160,7 +162,7 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, npt.NDArray[np.float32],
         """
         imagination = self._imagination
         self._check_started(imagination.started.copy())
-        checked = check_action(actions, (self.num_envs, self._parts.model.action_dim))
+        checked = self._parts.actions.encode(actions, self.num_envs)
         live = np.flatnonzero(~imagination.ended).tolist()
         over = np.flatnonzero(imagination.ended).tolist()
         if not live and self.autoreset_mode is AutoresetMode.DISABLED:
@@ -194,14 +196,15 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, npt.NDArray[np.float32],
 
     def _present(self) -> spaces.Observation:
         if self._viewer is not None:
-            self._viewer.show(self._imagination.frames)
+            self._viewer.show(spaces.shown(self._imagination.frames, self.world, self._settings))
         return spaces.observe(self._imagination.frames, self._settings)
 
     def render(self) -> tuple[FrameArray, ...] | None:
         """The newest frame of each slot with ``render_mode="rgb_array"``; None otherwise."""
         self._check_started(self._imagination.started.copy())
-        frames = self._imagination.frames
-        return tuple(frame.copy() for frame in frames) if self.render_mode == "rgb_array" else None
+        if self.render_mode != "rgb_array":
+            return None
+        return tuple(spaces.shown(self._imagination.frames, self.world, self._settings))
 
     def close_extras(self, **_: Any) -> None:
         """Close the window, if any."""

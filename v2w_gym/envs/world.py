@@ -4,8 +4,8 @@
 
     world.json      WorldConfig: sizes, time, actions, instructions, sampler, detector, hashes of all files
     codec/ unet/ scheduler/     the world model
-    detector/       the success detector
-    starts/         start contexts
+    detector/       the success detector; none where detector.kind is "none"
+    starts/         optional: start contexts
     reality.json    optional: measured success per policy, with the command that made it
     README.md       the card
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from v2w_gym import config as configuration
+from v2w_gym.data.framing import Framing
 from v2w_gym.data.starts import StartContexts
 from v2w_gym.envs.integrity import WORLD_FILE, verify, write_hashes
 from v2w_gym.registration import GENERIC_ID, SHIPPED_WORLDS, world_folder
@@ -37,25 +38,53 @@ _models: dict[
 
 @dataclass(frozen=True)
 class ActionSpec:
-    """What the components of a normalised action mean; one entry each per component.
+    """What the components that the model reads mean; one entry each per component.
+
+    ==================  =======================================  ===========================================
+    kind                the environment takes                    the model reads
+    ==================  =======================================  ===========================================
+    ``normalised``      -1..1, which stands for low..high        the same
+    ``raw``             low..high, in their units                the same
+    ``metric``          dx, dy, dyaw in low..high                dx and dy with low..high mapped onto -1..1,
+                                                                 dyaw as it is
+    ``keyboard_mouse``  a ``Dict`` of keys, clicks, mouse bins   51 components, each 0 or 1
+    ==================  =======================================  ===========================================
 
     Attributes:
         names: e.g. ``("dx", "dy", "dz", "gripper")``.
-        low: what -1 stands for, in ``unit``.
-        high: what +1 stands for, in ``unit``.
-        unit: e.g. ``"metres per step"``, or ``"1"`` where the robot takes -1..1 itself.
+        low: smallest value of each component, in ``unit``.
+        high: largest value of each component, in ``unit``.
+        unit: one for all or one per component, e.g. ``"metres per step"``, or ``"1"`` for a bare number.
+        kind: as above.
     """
 
     names: tuple[str, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
-    unit: str
+    unit: str | tuple[str, ...]
+    kind: Literal["normalised", "raw", "metric", "keyboard_mouse"] = "normalised"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The unit of each component."""
+        return (self.unit,) * len(self.names) if isinstance(self.unit, str) else self.unit
 
     def __post_init__(self) -> None:
+        if not isinstance(self.unit, str):
+            object.__setattr__(self, "unit", tuple(self.unit))  # a list when it comes from a file
         if not len(self.names) == len(self.low) == len(self.high) > 0:
             raise ValueError(
                 "action needs as many lows and highs as names (at least one), "
                 f"got {len(self.names)} names, {len(self.low)} lows, {len(self.high)} highs"
+            )
+        if len(self.units) != len(self.names) or not all(isinstance(unit, str) for unit in self.units):
+            raise ValueError(
+                f"action needs one unit (a text), or one for each of its {len(self.names)} components, "
+                f"got {self.unit!r}"
+            )
+        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(
+                f"each low of the action must lie below its high, got {self.low} and {self.high}"
             )
 
 
@@ -64,12 +93,13 @@ class DetectorSpec:
     """Which success detector judges frames.
 
     Attributes:
-        kind: ``"classifier"`` is ``v2w_gym.rewards.classifier.FrameClassifier``.
+        kind: ``"classifier"`` is ``v2w_gym.rewards.classifier.FrameClassifier``; ``"none"`` is a world that
+            ships none: reward 0.0, no episode ends by success.
         threshold: probability from which a frame counts as success; None takes the detector's own.
         rule: how the frames of an episode make its verdict in an evaluation, e.g. ``"any"``.
     """
 
-    kind: Literal["classifier"]
+    kind: Literal["classifier", "none"]
     threshold: float | None = None
     rule: str = "any"
 
@@ -89,6 +119,7 @@ class WorldConfig:
         instructions: texts of the tasks; the first is the default.
         sampler: sampler preset, handed to the world model as it is.
         detector: the success detector.
+        framing: how any picture becomes a frame; None takes frames of the exact size only.
         hashes: relative file name to sha256.
     """
 
@@ -101,6 +132,7 @@ class WorldConfig:
     action: ActionSpec
     instructions: tuple[str, ...]
     detector: DetectorSpec
+    framing: Framing | None = None
     sampler: Mapping[str, Any] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
 
@@ -113,6 +145,11 @@ class WorldConfig:
             )
         if not self.instructions:
             raise ValueError("instructions must name at least one task, got none")
+        if self.framing is not None and self.framing.frame_size != tuple(self.frame_size):
+            raise ValueError(
+                f"framing makes frames (h, w) of {self.framing.frame_size}, "
+                f"but frame_size is {tuple(self.frame_size)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -170,9 +207,12 @@ class World:
         return _models[key]
 
     def detector(self) -> SuccessDetector:
-        """The success detector, with the world's threshold."""
+        """The success detector, with the world's threshold; one that judges nothing where there is none."""
         from v2w_gym.rewards.classifier import FrameClassifier
+        from v2w_gym.rewards.unjudged import Unjudged
 
+        if self.config.detector.kind == "none":
+            return Unjudged()
         verify(self.folder, self.config.hashes, ("detector",))
         detector = FrameClassifier.from_pretrained(self.folder / "detector")
         threshold, own = self.config.detector.threshold, detector.config
@@ -180,8 +220,21 @@ class World:
             return detector
         return detector.calibrated(own.temperature, own.shift, threshold)
 
+    @property
+    def ships_starts(self) -> bool:
+        """Whether the world has start contexts of its own."""
+        listed = any(name.startswith("starts/") for name in self.config.hashes)
+        return listed or (self.folder / "starts").is_dir()
+
     def starts(self) -> StartContexts:
-        """The start contexts."""
+        """The start contexts.
+
+        Raises:
+            FileNotFoundError: the world ships none, or a file is missing.
+            ValueError: a file is damaged or foreign.
+        """
+        if not self.ships_starts:
+            raise FileNotFoundError(no_starts(self.config.name))
         verify(self.folder, self.config.hashes, ("starts",))
         return StartContexts.load(self.folder / "starts")
 
@@ -190,6 +243,14 @@ class World:
         path = self.folder / "reality.json"
         verify(self.folder, self.config.hashes, (path.name,))
         return dict(json.loads(path.read_text())) if path.is_file() else None
+
+
+def no_starts(name: str) -> str:
+    """What to tell somebody who needs the start contexts of a world that ships none."""
+    return (
+        f'world {name!r} ships no starts; bring your own: gymnasium.make(id, starts="clip.mp4") (also an '
+        'image, an .npz, a folder of any of these, or an array), or env.reset(options={"frames": frames})'
+    )
 
 
 def _find(world: str | Path) -> Path:

@@ -1,0 +1,106 @@
+"""Kinds of actions: what a user thinks in, and how it becomes the vector that the model reads.
+
+``env.step`` takes actions of the environment's space. Recordings hold what the model reads, so start contexts
+and the reset option ``"actions"`` hold model vectors; for kinds other than ``"metric"`` and
+``"keyboard_mouse"`` the two are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+from v2w_gym.data.episode import ActionArray
+from v2w_gym.envs import keyboard
+from v2w_gym.envs.world import ActionSpec
+from v2w_gym.shapes import check_action
+
+PLANAR = ("dx", "dy", "dyaw")
+"""Components of a ``"metric"`` action."""
+
+
+class Actions(Protocol):
+    """One kind of action.
+
+    Attributes:
+        space: of one action.
+    """
+
+    space: spaces.Space[Any]
+
+    def encode(self, action: Any, slots: int | None = None) -> ActionArray:
+        """Check an action of ``space`` and return what the model reads, ``(a,)`` float32.
+
+        With ``slots``, a batch as ``gymnasium.vector.utils.batch_space`` has it becomes ``(slots, a)``.
+        A wrong shape, a value that is no finite number or out of range raises ``ValueError``.
+        """
+        ...
+
+    def recorded(self, actions: Any, shape: tuple[int, ...]) -> ActionArray:
+        """Check model vectors of ``shape`` ``(..., a)``, as recordings hold them; raises ``ValueError``."""
+        ...
+
+
+class BoxActions:
+    """Numbers within a box, handed to the model as they are or mapped onto -1..1.
+
+    Args:
+        spec: of kind ``"normalised"``, ``"raw"`` or ``"metric"``.
+
+    Attributes:
+        space: a ``gymnasium.spaces.Box`` of float32.
+    """
+
+    def __init__(self, spec: ActionSpec) -> None:
+        self._spec = spec
+        low, high = np.array(spec.low), np.array(spec.high)
+        normalised = spec.kind == "normalised"
+        bounds = (-np.ones(len(low)), np.ones(len(low))) if normalised else (low, high)
+        box = spaces.Box(bounds[0].astype(np.float32), bounds[1].astype(np.float32), dtype=np.float32)
+        self.space: spaces.Space[Any] = box
+        self._low, self._high = box.low, box.high
+        mapped = np.array([spec.kind == "metric" and name != "dyaw" for name in spec.names])
+        self._gain = np.where(mapped, 2 / (high - low), 1.0)
+        self._shift = np.where(mapped, -1 - low * self._gain, 0.0)
+
+    def encode(self, action: Any, slots: int | None = None) -> ActionArray:
+        """``(a,)``, or ``(slots, a)``, in the units of the space, to what the model reads."""
+        lead = () if slots is None else (slots,)
+        values = check_action(action, (*lead, len(self._low)), -np.inf, np.inf)
+        self._check_range(values)
+        encoded: ActionArray = (values * self._gain + self._shift).astype(np.float32)
+        return encoded
+
+    def _check_range(self, values: ActionArray) -> None:
+        outside = np.argwhere((values < self._low - 1e-6) | (values > self._high + 1e-6))
+        if len(outside):
+            place = tuple(outside[0])
+            i, value = place[-1], values[place]
+            unit = "" if self._spec.units[i] == "1" else f" {self._spec.units[i]}"
+            raise ValueError(
+                f"action component {self._spec.names[i]!r} must lie in "
+                f"[{self._low[i]:g}, {self._high[i]:g}]{unit}, got {value:g}; clip it first: "
+                "space = env.action_space; np.clip(action, space.low, space.high)"
+            )
+
+    def recorded(self, actions: Any, shape: tuple[int, ...]) -> ActionArray:
+        """Normalised vectors lie in -1..1; recordings of the other kinds may leave their ranges."""
+        limit = 1.0 if self._spec.kind == "normalised" else np.inf
+        return check_action(actions, shape, -limit, limit)
+
+
+def actions_of(spec: ActionSpec) -> Actions:
+    """The object for ``spec.kind``.
+
+    Raises:
+        ValueError: components that this kind does not have.
+    """
+    fixed = {"metric": PLANAR, "keyboard_mouse": keyboard.NAMES}.get(spec.kind, spec.names)
+    if tuple(spec.names) != fixed:
+        raise ValueError(
+            f"actions of kind {spec.kind!r} have the {len(fixed)} components {', '.join(fixed)}, "
+            f"got {', '.join(spec.names)}; write them into world.json in this order"
+        )
+    return keyboard.KeyboardMouse() if spec.kind == "keyboard_mouse" else BoxActions(spec)
