@@ -16,7 +16,7 @@ from torch import nn
 
 from v2w_gym.config import from_dict, to_dict
 from v2w_gym.shapes import frames_to_tensor
-from v2w_gym.weights import fill, read_weights
+from v2w_gym.weights import fill_strictly, read_weights
 
 
 @dataclass(frozen=True)
@@ -115,5 +115,5 @@ class CnnPolicy(nn.Module):
         if "config" not in metadata:
             raise ValueError(f"{path} holds no policy of this package: its metadata lacks 'config'")
         policy = cls(from_dict(CnnConfig, json.loads(metadata["config"]), where=f"config of {path}"))
-        fill(policy, weights, path)
+        fill_strictly(policy, weights, path)
         return policy.eval()

@@ -14,10 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from v2w_gym.weights import fill_strictly
 from v2w_gym.world_model.diffusion import ScheduleConfig
 from v2w_gym.world_model.released.container import read_checkpoint
 from v2w_gym.world_model.released.parts import split
-from v2w_gym.world_model.released.rename import fill_strictly, rename
+from v2w_gym.world_model.released.rename import rename
 from v2w_gym.world_model.released.unet import unet_config, unet_rules, unet_tensor
 from v2w_gym.world_model.unet import VideoUNet
 

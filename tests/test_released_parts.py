@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from parity import PARITY, needs_parity
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from v2w_gym.config import from_dict
-from v2w_gym.world_model.released.autoencoder import AutoencoderConfig, load_autoencoder, posterior
+from v2w_gym.weights import fill_strictly
+from v2w_gym.world_model.released.autoencoder import AutoencoderConfig, load_autoencoder
 from v2w_gym.world_model.released.container import read_checkpoint
 from v2w_gym.world_model.released.parts import split
-from v2w_gym.world_model.released.rename import fill_strictly, rename
+from v2w_gym.world_model.released.rename import rename
 from v2w_gym.world_model.released.resampler import ResamplerConfig, load_resampler
-
-PARITY = Path(os.environ.get("V2W_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
-needs_parity = pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference fixtures in {PARITY}")
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -143,7 +141,7 @@ def test_a_report_shows_ten_of_each_kind_and_counts_the_rest():
     module = nn.ModuleList(nn.Linear(2, 2) for _ in range(8))
     given = {f"strange.{i:02d}": torch.ones(1) for i in range(12)} | {"0.weight": torch.ones(3, 2)}
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    with pytest.raises(ValueError, match="do not fit ModuleList") as caught:
+    with pytest.raises(ValueError, match="do not fit their config for ModuleList") as caught:
         fill_strictly(module, given)
     message = str(caught.value)
     assert "missing (15)" in message
@@ -212,10 +210,8 @@ def test_every_tensor_of_the_checkpoint_lands_in_a_part_or_is_dropped(released):
 def test_autoencoder_equals_the_public_code(released):
     codec, stored = codec_of(released), load_file(PARITY / "vae.safetensors")
     close(codec.vae.encode(stored["image"]).latent_dist.parameters, stored["moments"])
-    mean, deviation = posterior(codec, stored["image"])
-    close(mean + deviation * stored["posterior_noise"], stored["latent_scaled"])
-    decoded = codec.vae.decode(stored["latent_scaled"] * codec.std + codec.mean).sample
-    close(decoded, stored["decoded"])
+    close(codec.encode_pixels(stored["image"], stored["posterior_noise"]), stored["latent_scaled"])
+    close(codec.decode_pixels(stored["latent_scaled"]), stored["decoded"])
     assert codec.reduction == 8
 
 
@@ -223,9 +219,9 @@ def test_autoencoder_equals_the_public_code(released):
 def test_the_codec_encodes_the_mean_and_survives_a_round_trip_to_disk(released, tmp_path):
     codec = codec_of(released)
     frames = torch.randint(0, 256, (2, 32, 48, 3), dtype=torch.uint8)
-    mean, deviation = posterior(codec, codec.pixels(frames))
-    assert torch.equal(codec.encode(frames), mean)
-    assert (deviation > 0).all()
+    mean = codec.encode(frames)
+    assert torch.equal(codec.encode(frames, torch.zeros_like(mean)), mean)
+    assert not torch.equal(codec.encode(frames, torch.ones_like(mean)), mean)
     codec.save_pretrained(tmp_path)
     again = type(codec).from_pretrained(tmp_path)
     assert torch.equal(again.encode(frames), mean)
@@ -244,7 +240,7 @@ def test_resampler_equals_the_public_code(released):
 def test_sizes_that_do_not_fit_the_weights_are_reported(released):
     parts, config = released
     values = config["image_proj_stage_config"]["params"]
-    with pytest.raises(ValueError, match=r"do not fit Resampler(.|\n)*wrong shape"):
+    with pytest.raises(ValueError, match=r"do not fit their config for Resampler(.|\n)*wrong shape"):
         load_resampler(parts["resampler"], from_dict(ResamplerConfig, {**values, "output_dim": 7}))
     layers = config["first_stage_config"]["params"]["ddconfig"]
     with pytest.raises(ValueError, match=r"unknown .*up\.3|do not fit AutoencoderKL"):

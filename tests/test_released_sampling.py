@@ -41,8 +41,12 @@ class Recorded:
             return self.given[f"step{place:02d}/eta_noise"][:, :, frame]
         if frame < self.history - 1:
             return self.given["history_noise/0"][:, :, frame]
-        # the newest of the given frames is noised anew when the first frame is made; others once they are done
+        # the newest of the given frames is noised anew when the first is made; others once they are done
         return self.given[f"history_noise/{frame - self.history + 2}"][:, :, 0]
+
+
+def tokens(given):
+    return TensorDict({"given": given["context_cond"], "free": given["context_uncond"]}, batch_size=[1])
 
 
 def episode(name, **changes):
@@ -54,8 +58,7 @@ def episode(name, **changes):
     dynamics = LatentDynamics(unet, RELEASED_SCHEDULE, config, source=Recorded(given))
     latents, actions = given["z_history"].transpose(1, 2), given["action_raw"]
     frames = latents.shape[1]
-    context = TensorDict({"given": given["context_cond"], "free": given["context_uncond"]}, batch_size=[1])
-    state = dynamics.init(latents, actions[:, : frames - 1], [0], context)
+    state = dynamics.init(latents, actions[:, : frames - 1], [0], tokens(given))
     return given, dynamics, state, actions[:, frames - 1 : -1]
 
 
@@ -94,7 +97,7 @@ def test_the_steps_on_the_way_are_those_too():
 
 @needs_parity
 def test_guidance_and_noise_matter():
-    given, dynamics, state, actions = episode("ar_eta1")
+    _, dynamics, state, actions = episode("ar_eta1")
     whole = dynamics.step(state, actions[:, 0]).latent
     for change in ({"guidance_rescale": 0.0}, {"guidance_scale": 1.0}, {"eta": 0.0}, {"history_level": -1}):
         _, other, state, _ = episode("ar_eta1", **change)
@@ -103,12 +106,12 @@ def test_guidance_and_noise_matter():
 
 @needs_parity
 def test_streaming_a_released_network_is_a_stated_deviation():
-    given, dynamics, state, actions = episode("ar_eta0")
+    _, dynamics, state, actions = episode("ar_eta0")
     _, streaming, streamed, _ = episode("ar_eta0", history="stream")
     a, b = dynamics.step(state, actions[:, 0]).latent, streaming.step(streamed, actions[:, 0]).latent
     assert torch.isfinite(b).all()
     assert 1e-3 < relative(b, a) < 1.5  # not equal, and not noise either
-    with pytest.raises(ValueError, match='use sampler.history "recompute"'):
+    with pytest.raises(ValueError, match=r'use sampler\.history "recompute"'):
         LatentDynamics(released_unet(), RELEASED_SCHEDULE, SamplerConfig(history="stream"))
 
 
@@ -120,8 +123,7 @@ def test_slots_of_different_length_are_imagined_as_if_alone():
     latents, actions = given["z_history"].transpose(1, 2), given["action_raw"]
 
     def begin(frames, seed):
-        context = TensorDict({"given": given["context_cond"], "free": given["context_uncond"]}, batch_size=[1])
-        return dynamics.init(latents[:, :frames], actions[:, : frames - 1], [seed], context)
+        return dynamics.init(latents[:, :frames], actions[:, : frames - 1], [seed], tokens(given))
 
     alone = [begin(1, 3), begin(3, 4)]
     together = torch.cat(alone)
@@ -140,14 +142,13 @@ def test_a_long_episode_goes_on_from_its_newest_frames():
 
     def rebuild(latents, seeds, index):
         asked.append((tuple(latents.shape[:2]), index.tolist()))
-        return latents, TensorDict(
-            {"given": given["context_cond"], "free": given["context_uncond"]}, batch_size=[1]
-        )
+        return latents, tokens(given)
 
     config = SamplerConfig(**{**vars(PUBLIC), "steps": 1, "window": 3})
     dynamics = LatentDynamics(released_unet(), RELEASED_SCHEDULE, config, rebuild)
-    context = TensorDict({"given": given["context_cond"], "free": given["context_uncond"]}, batch_size=[1])
-    state = dynamics.init(given["z_history"].transpose(1, 2)[:, :1], torch.zeros(1, 0, 13), [0], context)
+    state = dynamics.init(
+        given["z_history"].transpose(1, 2)[:, :1], torch.zeros(1, 0, 13), [0], tokens(given)
+    )
     for t in range(24):  # beyond the ring, too
         before = state
         state = dynamics.step(state, given["action_raw"][:, t % 4])

@@ -19,6 +19,7 @@ from v2w_gym.training.loop import Loop, LoopConfig
 from v2w_gym.training.optimizer import Kind, Optimizer
 from v2w_gym.training.world_model import TwinLoss, VideoConfig, finetune, pretrain, start_weights
 from v2w_gym.world_model.dynamics import LatentDynamics
+from v2w_gym.world_model.loading import read_module
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.unet import VideoUNet
 from v2w_gym.world_model.vid2world import Vid2World
@@ -74,9 +75,9 @@ def test_every_stage_leaves_something_to_look_at(trained: tuple[Path, dict[str, 
 
 def test_the_result_is_a_causal_world_model(trained: tuple[Path, dict[str, object]]) -> None:
     root, _ = trained
-    unet = VideoUNet.from_pretrained(root / "finetune" / "unet", low_cpu_mem_usage=False)
+    unet = read_module(VideoUNet, root / "finetune" / "unet")
     assert unet.config.causal
-    assert not VideoUNet.from_pretrained(root / "pretrain" / "unet", low_cpu_mem_usage=False).config.causal
+    assert not read_module(VideoUNet, root / "pretrain" / "unet").config.causal
     from v2w_gym.world_model.codec import FrameCodec
 
     Vid2World(FrameCodec.from_pretrained(root / "codec" / "codec"), unet, (16, 16))
@@ -84,7 +85,7 @@ def test_the_result_is_a_causal_world_model(trained: tuple[Path, dict[str, objec
 
 def test_fine_tuning_starts_from_transferred_weights(trained: tuple[Path, dict[str, object]]) -> None:
     root, settings = trained
-    base = VideoUNet.from_pretrained(root / "pretrain" / "unet", low_cpu_mem_usage=False).state_dict()
+    base = read_module(VideoUNet, root / "pretrain" / "unet").state_dict()
     start = start_weights(VideoConfig(**settings)).state_dict()
     key = next(k for k, v in base.items() if v.ndim == 5 and v.abs().max() > 0)
     before, now, after = base[key].unbind(2)

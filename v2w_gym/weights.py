@@ -1,35 +1,75 @@
-"""Safetensors files, read with errors that say what is wrong and what to do."""
+"""Weights from files into modules, with errors that say what is wrong and what to do."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
+SHOWN = 10
 
-def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors (float32) and metadata of a file.
+
+def read_weights(
+    path: str | Path, dtype: torch.dtype = torch.float32
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a file; the tensors are cast one by one, and none stays in the mapped file.
+
+    A tensor that lies in a file may be aligned in any way, which decides what kernel runs on it.
 
     Raises:
         ValueError: a damaged file, or none of this format.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            weights = {name: file.get_tensor(name).to(dtype, copy=True) for name in file.keys()}  # noqa: SIM118
             return weights, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file ({error}); fetch it again") from error
 
 
-def fill(module: nn.Module, weights: dict[str, torch.Tensor], path: str | Path) -> None:
-    """Put the weights read from ``path`` into ``module``.
+def fill_strictly(module: M, weights: Mapping[str, torch.Tensor], path: str | Path = "") -> M:
+    """Make ``weights`` the weights of ``module``: all of them, nothing else, of the right shapes.
+
+    The tensors are taken over, not copied, unless their dtype differs from the module's. So a module made
+    under ``torch.device("meta")`` costs no memory of its own; buffers that a state dict leaves out must then
+    be made anew on a real device.
+
+    Returns:
+        ``module``.
 
     Raises:
-        ValueError: names or shapes that do not fit.
+        ValueError: names that are missing or left over, or shapes that differ; the module is unchanged.
     """
-    try:
-        module.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit their config: {error}") from error
+    wanted = module.state_dict()
+    shapes = [
+        f"{name} is {tuple(weights[name].shape)}, expected {tuple(target.shape)}"
+        for name, target in wanted.items()
+        if name in weights and weights[name].shape != target.shape
+    ]
+    complain(
+        f"the weights{' in ' if path else ''}{path} do not fit their config for {type(module).__name__}",
+        {
+            "missing": wanted.keys() - weights.keys(),
+            "left over": weights.keys() - wanted.keys(),
+            "wrong shape": shapes,
+        },
+    )
+    cast = {name: weights[name].to(target.dtype) for name, target in wanted.items()}
+    module.load_state_dict(cast, assign=True)
+    return module
+
+
+def complain(heading: str, faults: Mapping[str, Collection[str]]) -> None:
+    """Raise a ValueError that lists the first faults of each kind and counts the rest, if there are any."""
+    lines = []
+    for kind, names in faults.items():
+        if names:
+            more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            lines.append(f"  {kind} ({len(names)}): {', '.join(sorted(names)[:SHOWN])}{more}")
+    if lines:
+        raise ValueError("\n".join([heading, *lines]))

@@ -16,7 +16,7 @@ from torch import nn
 
 from v2w_gym.config import from_dict, to_dict
 from v2w_gym.shapes import FramesLike, frames_to_tensor
-from v2w_gym.weights import fill, read_weights
+from v2w_gym.weights import fill_strictly, read_weights
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _CHUNK = 256  # frames per forward pass; keeps activations in the processor's cache
@@ -153,7 +153,7 @@ class FrameClassifier(nn.Module):
             raise ValueError(f"{folder / _CONFIG} is not JSON: {error}") from error
         detector = cls(from_dict(ClassifierConfig, values, where=str(folder / _CONFIG)))
         weights, _ = read_weights(folder / _WEIGHTS)
-        fill(detector, weights, folder / _WEIGHTS)
+        fill_strictly(detector, weights, folder / _WEIGHTS)
         detector.hash = detector._digest()
         return detector.eval()
 

@@ -11,6 +11,7 @@ from typing import Any
 from v2w_gym.config import to_dict
 from v2w_gym.envs.world import ActionSpec, DetectorSpec, write_hashes
 from v2w_gym.world_model.codec import FrameCodec
+from v2w_gym.world_model.loading import read_module
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.unet import VideoUNet
 from v2w_gym.world_model.vid2world import Vid2World
@@ -61,7 +62,7 @@ def assemble(config: AssembleConfig, out: str | Path) -> None:
     parts = {key: values.pop(key) for key in ("codec", "unet", "detector_weights", "starts", "reality")}
     model = Vid2World(
         FrameCodec.from_pretrained(config.codec),
-        VideoUNet.from_pretrained(config.unet, low_cpu_mem_usage=False),
+        read_module(VideoUNet, config.unet),
         config.frame_size,
         sampler=config.sampler,
     )

@@ -26,6 +26,7 @@ from v2w_gym.world_model.causalize import Transfer, causalize
 from v2w_gym.world_model.codec import FrameCodec
 from v2w_gym.world_model.diffusion import Diffusion, ScheduleConfig, trailing_timesteps
 from v2w_gym.world_model.dynamics import LatentDynamics
+from v2w_gym.world_model.loading import read_module
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.timeline import clip, twin
 from v2w_gym.world_model.unet import VideoUNet
@@ -116,7 +117,7 @@ def start_weights(config: VideoConfig) -> VideoUNet:
     unet: VideoUNet = VideoUNet(**{**config.unet, "causal": True})
     if config.init is None:
         return unet
-    source = VideoUNet.from_pretrained(config.init, low_cpu_mem_usage=False)
+    source = read_module(VideoUNet, config.init)
     weights = source.state_dict()
     if not source.config.causal:
         weights = causalize(weights, config.transfer)

@@ -1,7 +1,8 @@
 """Frames to latents and back, one frame at a time: a diffusers ``AutoencoderKL`` on patchified pixels.
 
-Encoding takes the mode of the posterior, so that it is a function of the frame. The first layer folds 2x2
-pixels into channels, because a convolution at full resolution would cost more than all others together.
+Unless it is given noise, encoding takes the mode of the posterior, so that it is a function of the frame. In
+codecs made here the first layer folds 2x2 pixels into channels, because a convolution at full resolution
+would cost more than all others together.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import torch
 from diffusers import AutoencoderKL
 from einops import rearrange
 from torch import nn
+
+from v2w_gym.world_model.loading import read_module
 
 CHUNK = 256  # frames per call: bounds memory, changes nothing else
 
@@ -59,25 +62,46 @@ class FrameCodec(nn.Module):
         return rearrange(x, "b (c p q) h w -> b (h p) (w q) c", p=self.patch, q=self.patch)
 
     @torch.no_grad()
-    def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames ``(b, h, w, 3)`` uint8 to latents ``(b, c, h', w')`` float, normalised."""
-        parts = [self.vae.encode(self.pixels(part)).latent_dist.mode() for part in frames.split(CHUNK)]
-        return (torch.cat(parts) - self.mean) / self.std
+    def encode(self, frames: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Frames ``(b, h, w, 3)`` uint8 to latents ``(b, c, h', w')`` float32, normalised.
+
+        Args:
+            frames: see above.
+            noise: unit normal in the shape of the result draws from the posterior; None takes its mode.
+        """
+        if noise is None:
+            return torch.cat([self.encode_pixels(self.pixels(part)) for part in frames.split(CHUNK)])
+        pairs = zip(frames.split(CHUNK), noise.split(CHUNK), strict=True)
+        return torch.cat([self.encode_pixels(self.pixels(part), e) for part, e in pairs])
+
+    def encode_pixels(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """The same for what ``pixels`` gives."""
+        drawn_from = self.vae.encode(x.to(self.vae.dtype)).latent_dist
+        latents: torch.Tensor = drawn_from.mean
+        if noise is not None:
+            latents = latents + drawn_from.std * noise.to(latents)
+        return ((latents - self.mean) / self.std).float()
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Normalised latents ``(b, c, h', w')`` to frames ``(b, h, w, 3)`` uint8."""
         parts = []
         for part in latents.split(CHUNK):
-            x = self.vae.decode(part.to(self.mean) * self.std + self.mean).sample
-            parts.append(self.unpatch(x).add_(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8))
+            x = self.unpatch(self.decode_pixels(part))
+            parts.append(x.add_(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8))
         return torch.cat(parts)
+
+    def decode_pixels(self, latents: torch.Tensor) -> torch.Tensor:
+        """The same to what ``pixels`` gives of a frame, but not cut off at -1 and 1."""
+        scaled = latents.to(self.mean) * self.std + self.mean
+        pixels: torch.Tensor = self.vae.decode(scaled.to(self.vae.dtype)).sample
+        return pixels.float()
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write ``config.json`` and safetensors in the diffusers layout."""
         self.vae.save_pretrained(path)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> FrameCodec:
-        """Read what ``save_pretrained`` wrote."""
-        return cls(AutoencoderKL.from_pretrained(path, low_cpu_mem_usage=False).float()).eval()
+    def from_pretrained(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> FrameCodec:
+        """Read what ``save_pretrained`` wrote; see ``loading.read_module``."""
+        return cls(read_module(AutoencoderKL, path, dtype))

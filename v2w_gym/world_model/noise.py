@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-STREAMS = {"frame": 0, "history": 1, "step": 2}
+STREAMS = {"frame": 0, "history": 1, "step": 2, "encode": 3}
 _MASK = (1 << 64) - 1
 
 

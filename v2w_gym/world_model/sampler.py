@@ -95,7 +95,9 @@ class Sampler:
         else:
             self.history_level = config.history_level
 
-    def denoise(self, predict: Predict, like: torch.Tensor, seeds: Sequence[int], index: torch.Tensor) -> torch.Tensor:
+    def denoise(
+        self, predict: Predict, like: torch.Tensor, seeds: Sequence[int], index: torch.Tensor
+    ) -> torch.Tensor:
         """Make a frame.
 
         Args:
@@ -143,7 +145,5 @@ class Sampler:
         self, like: torch.Tensor, seeds: Sequence[int], index: torch.Tensor, stream: str, step: int = 0
     ) -> torch.Tensor:
         """``(b, f, c, h, w)`` for frames ``index`` ``(b, f)``."""
-        columns = [
-            self.source(seeds, column, stream, like.shape[1:], step) for column in index.T.tolist()
-        ]
+        columns = [self.source(seeds, column, stream, like.shape[1:], step) for column in index.T.tolist()]
         return torch.stack(columns, dim=1).to(like.device)

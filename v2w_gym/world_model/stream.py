@@ -33,7 +33,8 @@ class Stream:
 
     def empty(self, first: torch.Tensor) -> TensorDict:
         """The cache of episodes that begin with ``first`` ``(b, c, h, w)``."""
-        return empty_cache(self.network.unet, len(first), *first.shape[-2:], first.device)
+        height, width = first.shape[-2:]
+        return empty_cache(self.network.unet, len(first), height, width, first.device)
 
     def remember(self, state: WorldState) -> None:
         """Put the newest frame in the cache without making another; in place."""

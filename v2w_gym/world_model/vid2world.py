@@ -6,18 +6,26 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from tensordict import TensorDict
 
 from v2w_gym.config import config_hash, from_dict, load, to_dict
 from v2w_gym.shapes import FramesLike, check_action, frames_to_tensor
-from v2w_gym.world_model.codec import FrameCodec
+from v2w_gym.world_model.codec import CHUNK, FrameCodec
 from v2w_gym.world_model.diffusion import ScheduleConfig
 from v2w_gym.world_model.dynamics import LatentDynamics
+from v2w_gym.world_model.loading import read_module
+from v2w_gym.world_model.released.source import located
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.state import WorldState
 from v2w_gym.world_model.unet import VideoUNet
+
+if TYPE_CHECKING:
+    from v2w_gym.world_model.released.conditioner import Conditioner
 
 
 class Vid2World:
@@ -31,9 +39,11 @@ class Vid2World:
         frame_size: ``(h, w)`` in pixels.
         schedule: noise schedule.
         sampler: how a frame is sampled.
+        conditioner: frame to the tokens that the network reads; None for networks that read none.
+        action_bound: actions lie in -bound..bound; None leaves their range to the environment.
 
     Raises:
-        ValueError: a network that is not causal or reads no actions, or does not fit the codec.
+        ValueError: a network that is not causal or reads no actions, or parts that do not fit each other.
     """
 
     def __init__(
@@ -43,15 +53,23 @@ class Vid2World:
         frame_size: tuple[int, int],
         schedule: ScheduleConfig | None = None,
         sampler: SamplerConfig | None = None,
+        conditioner: Conditioner | None = None,
+        action_bound: float | None = 1.0,
     ) -> None:
+        if (conditioner is None) != (unet.config.cross_attention_dim == 0):
+            raise ValueError(
+                f"a network with cross_attention_dim {unet.config.cross_attention_dim} "
+                f"{'needs a' if conditioner is None else 'takes no'} conditioner"
+            )
         if unet.config.latent_channels != codec.latent_channels:
             raise ValueError(
                 f"codec makes {codec.latent_channels} latent channels, "
                 f"network reads {unet.config.latent_channels}"
             )
-        self.codec, self.unet = codec.eval(), unet.eval()
+        self.codec, self.unet, self.conditioner = codec.eval(), unet.eval(), conditioner
         self.frame_size = (int(frame_size[0]), int(frame_size[1]))
-        self.dynamics = LatentDynamics(self.unet, schedule, sampler)
+        self.dynamics = LatentDynamics(self.unet, schedule, sampler, rebuild=self._rebuild)
+        self.action_bound = action_bound
         self.action_dim, self.window = int(unet.config.action_dim), self.dynamics.window
         self._weights_hash = ""
 
@@ -65,7 +83,7 @@ class Vid2World:
         """Twelve hexadecimal digits that name weights, schedule and sampler."""
         if not self._weights_hash:
             digest = hashlib.sha256()
-            for part in (self.codec, self.unet):
+            for part in self._parts().values():
                 for name, tensor in sorted(part.state_dict().items()):
                     digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
             self._weights_hash = digest.hexdigest()
@@ -78,7 +96,7 @@ class Vid2World:
 
         Args:
             frames: ``(b, f, h, w, 3)`` uint8, RGB 0..255, at least one frame.
-            actions: ``(b, f-1, a)`` in -1..1; action i moves frame i to frame i+1.
+            actions: ``(b, f-1, a)`` within ``action_bound``; action i moves frame i to frame i+1.
             seeds: one integer per slot, the key of all noise of its episode.
 
         Returns:
@@ -94,34 +112,77 @@ class Vid2World:
                 f"got {tuple(context.shape)} and {len(seeds)} seeds"
             )
         batch, length = context.shape[:2]
-        checked = check_action(actions, (batch, length - 1, self.action_dim))
-        latents = self.codec.encode(context.flatten(0, 1).to(self.device)).unflatten(0, (batch, length))
-        return self.dynamics.init(latents, torch.from_numpy(checked).to(self.device), seeds)
+        checked = torch.from_numpy(self._checked(actions, (batch, length - 1))).to(self.device)
+        pixels = self.codec.pixels(context.flatten(0, 1).to(self.device))
+        index = torch.arange(length, device=self.device).expand(batch, -1)
+        latents = self._encode(pixels, seeds, index)
+        return self.dynamics.init(latents, checked, seeds, self._context(pixels[::length], latents[:, 0]))
 
     def step(self, state: WorldState, action: Any) -> WorldState:
         """Imagine one frame more; ``state`` is left as it was.
 
         Args:
             state: from ``init`` or ``step``.
-            action: ``(b, a)`` in -1..1.
+            action: ``(b, a)`` within ``action_bound``.
 
         Raises:
             ValueError: shape or range of the action; before anything is computed.
         """
-        checked = check_action(action, (len(state.seed), self.action_dim))
+        checked = self._checked(action, (len(state.seed),))
         return self.dynamics.step(state, torch.from_numpy(checked).to(self.device))
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Latents ``(b, c, h, w)`` to frames ``(b, h, w, 3)`` uint8."""
         return self.codec.decode(latent)
 
+    def _checked(self, actions: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        bound = np.inf if self.action_bound is None else self.action_bound
+        return check_action(actions, (*shape, self.action_dim), -bound, bound)
+
+    def _encode(self, pixels: torch.Tensor, seeds: Sequence[int], index: torch.Tensor) -> torch.Tensor:
+        """Frames ``(b f)`` as ``codec.pixels`` gives them, of numbers ``index`` ``(b, f)``, to latents."""
+        drawn = None
+        if self.dynamics.sampler.config.sample_posterior:
+            shape = (self.codec.latent_channels, *(side // self.codec.reduction for side in self.frame_size))
+            columns = [self.dynamics.sampler.source(seeds, at, "encode", shape, 0) for at in index.T.tolist()]
+            drawn = torch.stack(columns, dim=1).flatten(0, 1).to(pixels.device)
+        parts = pixels.split(CHUNK)
+        noises = [None] * len(parts) if drawn is None else drawn.split(CHUNK)
+        latents = torch.cat([self.codec.encode_pixels(x, e) for x, e in zip(parts, noises, strict=True)])
+        return latents.reshape(*index.shape, *latents.shape[1:])
+
+    def _context(self, pixels: torch.Tensor, latent: torch.Tensor) -> TensorDict:
+        """What the network reads beside frames and actions, from the first frame and its latent.
+
+        Without the newest action it reads the first frame as the codec gives it back, as in the public code.
+        """
+        context = TensorDict({}, batch_size=[len(latent)], device=latent.device)
+        if self.conditioner is not None:
+            context["given"] = self.conditioner(pixels)
+            context["free"] = self.conditioner(self.codec.decode_pixels(latent))
+        return context
+
+    def _rebuild(
+        self, latents: torch.Tensor, seeds: Sequence[int], index: torch.Tensor
+    ) -> tuple[torch.Tensor, TensorDict]:
+        """See ``recompute.Rebuild``."""
+        flat = latents.flatten(0, 1)
+        pixels = torch.cat([self.codec.decode_pixels(part) for part in flat.split(CHUNK)]).clamp(-1, 1)
+        anew = self._encode(pixels, seeds, index)
+        return anew, self._context(pixels[:: index.shape[1]], anew[:, 0])
+
+    def _parts(self) -> dict[str, FrameCodec | VideoUNet | Conditioner]:
+        """By the names of their folders."""
+        parts: dict[str, FrameCodec | VideoUNet | Conditioner] = {"codec": self.codec, "unet": self.unet}
+        return parts if self.conditioner is None else parts | {"conditioner": self.conditioner}
+
     def save_pretrained(self, path: str | Path) -> None:
-        """Write ``codec/``, ``unet/``, ``scheduler/`` and the model's part of ``world.json`` to ``path``."""
+        """Write a folder for each part, ``scheduler/`` and the model's part of ``world.json`` to ``path``."""
         folder = Path(path)
-        self.codec.save_pretrained(folder / "codec")
-        self.unet.save_pretrained(folder / "unet")
-        for part in ("codec", "unet"):
-            _forget_origin(folder / part / "config.json")
+        for name, part in self._parts().items():
+            part.save_pretrained(folder / name)
+        for name in ("codec", "unet"):
+            _forget_origin(folder / name / "config.json")
         (folder / "scheduler").mkdir(parents=True, exist_ok=True)
         schedule = json.dumps(to_dict(self.dynamics.diffusion.config), indent=2)
         (folder / "scheduler" / "scheduler_config.json").write_text(schedule + "\n")
@@ -129,44 +190,55 @@ class Vid2World:
         values = json.loads(world.read_text()) if world.exists() else {}
         values |= {
             "frame_size": list(self.frame_size),
-            "window": self.window,
+            "window": int(self.unet.config.window),
+            "action_bound": self.action_bound,
             "sampler": to_dict(self.dynamics.sampler.config),
         }
         world.write_text(json.dumps(values, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, device: str | torch.device = "cpu", sampler: Mapping[str, Any] | None = None
+        cls,
+        path: str | Path,
+        device: str | torch.device = "cpu",
+        sampler: Mapping[str, Any] | None = None,
+        *,
+        config: str | Path | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> Vid2World:
-        """Read a world folder, or download one by its hub id.
+        """Read a world folder, or a checkpoint as its authors released it, which is converted once.
 
         Args:
-            path: folder, or hub id ``owner/name``.
+            path: folder, hub id ``owner/name``, or a checkpoint file.
             device: where to put it.
             sampler: settings that replace those of ``world.json``; see ``SamplerConfig``.
+            config: sizes of a checkpoint file, as the released yaml names them; None takes the released ones.
+            dtype: of the weights; each tensor is cast as it is read.
         """
-        folder = Path(path)
-        if not folder.is_dir():
-            from huggingface_hub import snapshot_download
-
-            folder = Path(snapshot_download(str(path)))
+        folder = located(path, config)
         world = json.loads((folder / "world.json").read_text())
+        settings = from_dict(SamplerConfig, {**world.get("sampler", {}), **(sampler or {})}, "sampler")
+        statistics = {"temporal_norm": "frame"} if settings.history == "stream" else {}
+        conditioner = None
+        if (folder / "conditioner").is_dir():
+            from v2w_gym.world_model.released.conditioner import Conditioner
+
+            conditioner = Conditioner.from_pretrained(folder / "conditioner", dtype)
         model = cls(
-            FrameCodec.from_pretrained(folder / "codec"),
-            VideoUNet.from_pretrained(folder / "unet", low_cpu_mem_usage=False).float(),
+            FrameCodec.from_pretrained(folder / "codec", dtype),
+            read_module(VideoUNet, folder / "unet", dtype, **statistics),
             tuple(world["frame_size"]),
             load(ScheduleConfig, folder / "scheduler" / "scheduler_config.json"),
-            from_dict(SamplerConfig, {**world.get("sampler", {}), **(sampler or {})}, "sampler"),
+            settings,
+            conditioner,
+            world.get("action_bound", 1.0),
         )
-        for parameter in (*model.codec.parameters(), *model.unet.parameters()):
-            # off the mapped file: alignment decides which kernel runs
-            parameter.data = parameter.data.clone()
         return model.to(device)
 
     def to(self, device: str | torch.device) -> Vid2World:
         """Move the weights; states made before stay where they were."""
-        self.codec.to(device)
-        self.unet.to(device)
+        for part in self._parts().values():
+            part.to(device)
         return self
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 
+from v2w_gym.weights import fill_strictly
 from v2w_gym.world_model.codec import FrameCodec
-from v2w_gym.world_model.released.rename import fill_strictly, rename
+from v2w_gym.world_model.released.rename import rename
 
 
 @dataclass(frozen=True)
@@ -138,18 +139,3 @@ def load_autoencoder(
         for name, value in named.items()
     }
     return FrameCodec(fill_strictly(vae, flat).eval())
-
-
-@torch.no_grad()
-def posterior(codec: FrameCodec, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of the latents that may stand for an image, both ``(b, c, h', w')``.
-
-    ``FrameCodec.encode`` takes the mean. The public code draws, ``mean + deviation * noise``, in training and
-    when it generates; a comparison with it must do the same.
-
-    Args:
-        codec: any codec with one scale for all channels, as the released one.
-        pixels: ``(b, 3, h, w)`` float in -1..1, as ``codec.pixels`` gives it.
-    """
-    drawn_from = codec.vae.encode(pixels).latent_dist
-    return (drawn_from.mean - codec.mean) / codec.std, drawn_from.std / codec.std

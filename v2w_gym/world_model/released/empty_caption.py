@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from v2w_gym.weights import fill_strictly
 from v2w_gym.world_model.released.openclip import BLOCKS, MISSING, unfused
-from v2w_gym.world_model.released.rename import fill_strictly, rename
+from v2w_gym.world_model.released.rename import rename
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from v2w_gym.weights import fill_strictly
 from v2w_gym.world_model.released.openclip import BLOCKS, MISSING, unfused
-from v2w_gym.world_model.released.rename import fill_strictly, rename
+from v2w_gym.world_model.released.rename import rename
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModel
@@ -55,16 +56,24 @@ IGNORED = ("proj",)  # from the class token to the space shared with text
 class ImageTower(nn.Module):
     """Images to all tokens of the last layer, neither normalised nor projected."""
 
-    def __init__(self, model: CLIPVisionModel, image_size: int) -> None:
+    def __init__(self, config: ImageTowerConfig) -> None:
         super().__init__()
-        self.model, self.image_size = model, image_size
+        self.config, self.model = config, _vision_model(config)
 
     @torch.no_grad()
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels ``(b, 3, h, w)`` float in -1..1, of any size, to tokens ``(b, 1 + patches, width)``."""
-        images = preprocess(pixels, self.image_size)
+        images = preprocess(pixels.float(), self.config.image_size)
         tokens: torch.Tensor = self.model(images.to(self.model.dtype)).last_hidden_state
         return tokens
+
+    def settle(self) -> ImageTower:
+        """Make what is not among the weights, which a tower built on the meta device has not got yet."""
+        embeddings = self.model.embeddings
+        embeddings.register_buffer(
+            "position_ids", torch.arange(embeddings.num_positions)[None], persistent=False
+        )
+        return self
 
 
 def load_image_tower(weights: Mapping[str, torch.Tensor], config: ImageTowerConfig) -> ImageTower:
@@ -78,26 +87,28 @@ def load_image_tower(weights: Mapping[str, torch.Tensor], config: ImageTowerConf
         ImportError: transformers is not installed.
         ValueError: weights and sizes that do not fit each other.
     """
+    with torch.device("meta"):
+        tower = ImageTower(config)
+    fill_strictly(tower.model, rename(unfused(weights), RULES, IGNORED))
+    return tower.settle().eval()
+
+
+def _vision_model(config: ImageTowerConfig) -> CLIPVisionModel:
     try:
         from transformers import CLIPVisionConfig, CLIPVisionModel
     except ImportError as error:
         raise ImportError(MISSING) from error
-    with torch.device("meta"):
-        model = CLIPVisionModel(
-            CLIPVisionConfig(
-                hidden_size=config.width,
-                intermediate_size=config.width * config.mlp_ratio,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                patch_size=config.patch_size,
-                image_size=config.image_size,
-                hidden_act="gelu",  # the exact one, where OpenAI's own models have an approximation
-            )
+    return CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=config.width,
+            intermediate_size=config.width * config.mlp_ratio,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            patch_size=config.patch_size,
+            image_size=config.image_size,
+            hidden_act="gelu",  # the exact one, where OpenAI's own models have an approximation
         )
-    positions = torch.arange(model.embeddings.num_positions)[None]
-    model.embeddings.register_buffer("position_ids", positions, persistent=False)  # not among the weights
-    fill_strictly(model, rename(unfused(weights), RULES, IGNORED))
-    return ImageTower(model, config.image_size).eval()
+    )
 
 
 def preprocess(pixels: torch.Tensor, size: int = 224) -> torch.Tensor:

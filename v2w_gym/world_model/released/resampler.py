@@ -10,7 +10,8 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
-from v2w_gym.world_model.released.rename import fill_strictly, rename
+from v2w_gym.weights import fill_strictly
+from v2w_gym.world_model.released.rename import rename
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Resampler(nn.Module):
 
     def __init__(self, config: ResamplerConfig) -> None:
         super().__init__()
+        self.config = config
         count = config.num_queries * config.video_length
         self.latents = nn.Parameter(torch.randn(1, count, config.dim) / config.dim**0.5)
         self.proj_in = nn.Linear(config.embedding_dim, config.dim)
