@@ -118,6 +118,7 @@ class WorldConfig:
         action: meaning of the action components.
         instructions: texts of the tasks; the first is the default.
         sampler: sampler preset, handed to the world model as it is.
+        action_bound: what the world model holds its actions to; see ``Vid2World``.
         detector: the success detector.
         framing: how any picture becomes a frame; None takes frames of the exact size only.
         hashes: relative file name to sha256.
@@ -134,6 +135,7 @@ class WorldConfig:
     detector: DetectorSpec
     framing: Framing | None = None
     sampler: Mapping[str, Any] = field(default_factory=dict)
+    action_bound: float | None = 1.0
     hashes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
