@@ -23,7 +23,7 @@ FRAME_SIZE = (48, 48)
 HORIZON = 6
 
 
-def _tiny_model():
+def _tiny_model(action_dim=4, frame_size=FRAME_SIZE, action_bound=1.0):
     from diffusers import AutoencoderKL
 
     from v2w_gym.world_model.codec import FrameCodec
@@ -45,7 +45,7 @@ def _tiny_model():
     )
     unet = VideoUNet(
         latent_channels=4,
-        action_dim=4,
+        action_dim=action_dim,
         block_out_channels=(8, 16),
         attention_head_dim=8,
         norm_num_groups=4,
@@ -56,7 +56,8 @@ def _tiny_model():
         vae.decoder.conv_out.weight.mul_(10.0)  # contrast, so that frames differ visibly
         for parameter in unet.parameters():  # layers that start at zero would hide the actions
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return Vid2World(FrameCodec(vae), unet, FRAME_SIZE, sampler=SamplerConfig(steps=2))
+    sampler = SamplerConfig(steps=2)
+    return Vid2World(FrameCodec(vae), unet, frame_size, sampler=sampler, action_bound=action_bound)
 
 
 def _tiny_starts():
@@ -81,6 +82,12 @@ def _tiny_detector(model) -> FrameClassifier:
     logits = detector.logits(torch.cat(frames))
     spread = float(logits.std())
     return detector.calibrated(spread, -float(logits.quantile(5 / 6)) / spread, 0.5)
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """Builds the tiny model, for other actions and frames where a test needs them."""
+    return _tiny_model
 
 
 @pytest.fixture(scope="session")

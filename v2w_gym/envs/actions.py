@@ -2,7 +2,8 @@
 
 ``env.step`` takes actions of the environment's space. Recordings hold what the model reads, so start contexts
 and the reset option ``"actions"`` hold model vectors; for kinds other than ``"metric"`` and
-``"keyboard_mouse"`` the two are the same.
+``"keyboard_mouse"`` the two are the same. A learner that wants -1..1 throughout takes
+``gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))``.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ class WorldConfig:
         action: meaning of the action components.
         instructions: texts of the tasks; the first is the default.
         sampler: sampler preset, handed to the world model as it is.
-        action_bound: what the world model holds its actions to; see ``Vid2World``.
+        action_bound: what the world model holds its actions to, see ``Vid2World``; None unless actions are
+            normalised.
         detector: the success detector.
         framing: how any picture becomes a frame; None takes frames of the exact size only.
         hashes: relative file name to sha256.
@@ -147,6 +148,11 @@ class WorldConfig:
             )
         if not self.instructions:
             raise ValueError("instructions must name at least one task, got none")
+        if self.action.kind != "normalised" and self.action_bound is not None:
+            raise ValueError(
+                f"actions of kind {self.action.kind!r} leave -1..1, so action_bound must be null, "
+                f'got {self.action_bound}; write "action_bound": null into world.json'
+            )
         if self.framing is not None and self.framing.frame_size != tuple(self.frame_size):
             raise ValueError(
                 f"framing makes frames (h, w) of {self.framing.frame_size}, "
