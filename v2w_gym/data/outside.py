@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def read_context(
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
-        most = length if actions is None else len(actions) + 1
+        most = length if actions is None else len(np.atleast_1d(actions)) + 1
         frames, own = _read(path, most)
         name = path.stem if id is None else id
     else:
@@ -228,5 +229,5 @@ def _load(path: Path) -> Any:
             return loaded
         with loaded as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged, or holds something else than plain arrays ({error})") from error

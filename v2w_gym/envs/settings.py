@@ -128,6 +128,11 @@ def gather(
 
 def _starts(starts: StartsLike, config: WorldConfig, actions: Actions, settings: Settings) -> Starts:
     if not isinstance(starts, str | Path | np.ndarray):
+        if not callable(getattr(starts, "draw", None)):
+            raise ValueError(
+                "starts must be a path, a uint8 array or an object with draw and by_id, "
+                f"got {type(starts).__name__}; make one with v2w_gym.StartContexts([v2w_gym.Context(...)])"
+            )
         return starts
     dim = len(config.action.names)
     contexts = starts_from(starts, config.frame_size, dim, config.framing, length=settings.context_frames)
