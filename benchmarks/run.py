@@ -7,6 +7,7 @@ machine that slows down slows both sides.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
 import time
@@ -15,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tensordict import TensorDict
 
 from v2w_gym.envs.world import World
+from v2w_gym.world_model.dynamics import LatentDynamics
 from v2w_gym.world_model.state import WorldState
 from v2w_gym.world_model.timeline import Stepping, clip
 from v2w_gym.world_model.vid2world import Vid2World
@@ -60,20 +63,15 @@ def latency_over_time(model: Vid2World, world: World, rounds: int) -> Figures:
 
 
 def cache_against_recompute(model: Vid2World, world: World, batch: int, rounds: int) -> Figures:
-    """One new frame by ``step`` against denoising it with the window of 16 frames run anew at every pass."""
-    state = age(model, starting_state(model, world, batch), model.window)
-    action = np.zeros((batch, model.action_dim))
-    axis = clip(model.window, model.window)
-    shape = (batch, model.window, *state.latent.shape[1:])
-    noisy, level = torch.randn(shape), torch.zeros(shape[:2], dtype=torch.int64)
-
-    @torch.no_grad()
-    def recompute() -> None:
-        for now in model.dynamics.sampler.levels:
-            level[:, -1] = now
-            model.unet(noisy, level, state.actions, None, state.first, axis)
-
-    slow, fast, ratio = paired(recompute, lambda: model.step(state, action), rounds)
+    """One step of the same weights, reading the cache or running the whole window at every denoising step."""
+    config = dataclasses.replace(model.dynamics.sampler.config, history="recompute")
+    whole = LatentDynamics(model.unet, model.dynamics.diffusion.config, config)
+    cached = age(model, starting_state(model, world, batch), model.window)
+    ring = dataclasses.replace(cached, cache=TensorDict({}, batch_size=[batch]))
+    action = torch.zeros(batch, model.action_dim)
+    slow, fast, ratio = paired(
+        lambda: whole.step(ring, action), lambda: model.dynamics.step(cached, action), rounds
+    )
     return {
         f"recompute_batch_{batch}_ms_per_frame": 1e3 * slow / batch,
         f"cached_batch_{batch}_ms_per_frame": 1e3 * fast / batch,

@@ -34,5 +34,6 @@ def read_module(kind: type[M], folder: str | Path, dtype: torch.dtype = torch.fl
     with torch.device("meta"):
         module = kind.from_config({**kind.load_config(folder), **changes})
     weights, _ = read_weights(folder / WEIGHTS, dtype)
-    filled: M = fill_strictly(module.to(dtype), weights, folder).eval()
+    torch.nn.Module.to(module, dtype)  # not diffusers' own, which warns of modules that are not there
+    filled: M = fill_strictly(module, weights, folder).eval()
     return filled

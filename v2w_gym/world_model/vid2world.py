@@ -68,6 +68,11 @@ class Vid2World:
             )
         self.codec, self.unet, self.conditioner = codec.eval(), unet.eval(), conditioner
         self.frame_size = (int(frame_size[0]), int(frame_size[1]))
+        for parameter in self.unet.parameters():
+            if (
+                parameter.ndim == 4
+            ):  # in the order that the activations have, or they are reordered at every call
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.dynamics = LatentDynamics(self.unet, schedule, sampler, rebuild=self._rebuild)
         self.action_bound = action_bound
         self.action_dim, self.window = int(unet.config.action_dim), self.dynamics.window
