@@ -7,7 +7,7 @@ kernel. All leave the bias as it is. Temporal attention keeps its weights and ga
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -80,14 +80,21 @@ def extrapolative(kernel: torch.Tensor, past: int = 2, reach: int | None = None)
     return causal
 
 
+def transfer_function(transfer: Transfer) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The function of a kernel that a kind of transfer is.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    functions = {"shift": shift, "masked": masked, "extrapolative": extrapolative}
+    if transfer not in functions:
+        raise ValueError(f"unknown weight transfer {transfer!r}; known: {sorted(functions)}")
+    return functions[transfer]
+
+
 def causalize(
     weights: Mapping[str, torch.Tensor], transfer: Transfer = "extrapolative"
 ) -> dict[str, torch.Tensor]:
     """Map every temporal kernel (a five-dimensional weight) of a state dict; all else stays as it is."""
-    functions = {"shift": shift, "masked": masked, "extrapolative": extrapolative}
-    if transfer not in functions:
-        raise ValueError(f"unknown weight transfer {transfer!r}; known: {sorted(functions)}")
-    return {
-        key: functions[transfer](value) if value.ndim == 5 else value.clone()
-        for key, value in weights.items()
-    }
+    function = transfer_function(transfer)
+    return {key: function(value) if value.ndim == 5 else value.clone() for key, value in weights.items()}

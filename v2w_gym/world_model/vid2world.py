@@ -88,7 +88,7 @@ class Vid2World:
         """Twelve hexadecimal digits that name weights, schedule and sampler."""
         if not self._weights_hash:
             digest = hashlib.sha256()
-            for part in self._parts().values():
+            for part in self.parts().values():
                 for name, tensor in sorted(part.state_dict().items()):
                     digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
             self._weights_hash = digest.hexdigest()
@@ -176,18 +176,27 @@ class Vid2World:
         anew = self._encode(pixels, seeds, index)
         return anew, self._context(pixels[:: index.shape[1]], anew[:, 0])
 
-    def _parts(self) -> dict[str, FrameCodec | VideoUNet | Conditioner]:
+    def parts(self) -> dict[str, FrameCodec | VideoUNet | Conditioner]:
         """By the names of their folders."""
         parts: dict[str, FrameCodec | VideoUNet | Conditioner] = {"codec": self.codec, "unet": self.unet}
         return parts if self.conditioner is None else parts | {"conditioner": self.conditioner}
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write a folder for each part, ``scheduler/`` and the model's part of ``world.json`` to ``path``."""
+        for name in self.parts():
+            self.save_part(name, Path(path))
+        self.save_settings(path)
+
+    def save_part(self, name: str, path: str | Path) -> None:
+        """Write the folder of one of the ``parts``."""
+        folder = Path(path) / name
+        self.parts()[name].save_pretrained(folder)
+        if name != "conditioner":
+            _forget_origin(folder / "config.json")
+
+    def save_settings(self, path: str | Path) -> None:
+        """Write what ``save_pretrained`` writes beside the parts."""
         folder = Path(path)
-        for name, part in self._parts().items():
-            part.save_pretrained(folder / name)
-        for name in ("codec", "unet"):
-            _forget_origin(folder / name / "config.json")
         (folder / "scheduler").mkdir(parents=True, exist_ok=True)
         schedule = json.dumps(to_dict(self.dynamics.diffusion.config), indent=2)
         (folder / "scheduler" / "scheduler_config.json").write_text(schedule + "\n")
@@ -242,7 +251,7 @@ class Vid2World:
 
     def to(self, device: str | torch.device) -> Vid2World:
         """Move the weights; states made before stay where they were."""
-        for part in self._parts().values():
+        for part in self.parts().values():
             part.to(device)
         return self
 
