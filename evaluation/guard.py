@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from v2w_gym.shapes import check_action
+from v2w_gym.data.episode import ActionArray
+
+Encode = Callable[[Any], ActionArray]
 
 
 class PolicyFailure(Exception):  # noqa: N818 - the policy failed, the ranking did not
@@ -41,14 +42,14 @@ class GuardedPolicy:
         if hasattr(self._policy, "reset"):
             _fenced("reset", lambda: self._policy.reset(list(instruction), list(range(len(instruction)))))
 
-    def act(self, observation: Mapping[str, Any], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-        """Actions of ``shape`` ``(b, a)``, finite and in -1..1."""
+    def act(self, observation: Mapping[str, Any], encode: Encode) -> tuple[Any, ActionArray]:
+        """Actions as the policy gives them, and ``encode`` of them, which raises ``ValueError`` at junk."""
         own = {
             key: np.array(value) for key, value in observation.items()
         }  # it may scribble on what it is given
         actions = _fenced("act", lambda: self._policy.act(own))
         try:
-            return check_action(actions, shape)
+            return actions, encode(actions)
         except ValueError as error:
             raise PolicyFailure(f"act returned junk: {error}") from error
 

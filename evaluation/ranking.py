@@ -123,6 +123,11 @@ def _choose_starts(world: World, episodes: int, starts: Sequence[str] | None) ->
 
 
 def _protocol(world: World, seed: int, success_rule: str, device: str) -> Protocol:
+    if world.config.detector.kind == "none":
+        raise ValueError(
+            f"world {world.config.name!r} has no success detector, so every policy would score 0; train one "
+            "on labelled frames (v2w train detector) and name it in world.json"
+        )
     detector = world.detector()
     return Protocol(
         seed=seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from v2w_gym.data.episode import Episode
+from v2w_gym.envs.actions import actions_of
 from v2w_gym.envs.vector import WorldModelVectorEnv
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation.films import Films
@@ -33,7 +35,7 @@ class Batch:
             none.
         flags: ``(steps, b)`` bool, judged a success.
         frames: ``(steps + 1, k, h, w, 3)`` uint8 of the filmed slots.
-        actions: ``(steps, k, a)`` float32 in -1..1 of the filmed slots.
+        actions: ``(steps, k, a)`` float32 of the filmed slots, as the world model reads them.
     """
 
     probabilities: npt.NDArray[np.float64]
@@ -117,17 +119,17 @@ class Rollout:
             horizon=self.protocol.horizon,
             device=self.device,
         )
-        action_dim = len(self.world.config.action.names)
+        encode = functools.partial(actions_of(self.world.config.action).encode, slots=len(starts))
         noise_seeds = episode_seeds(self.protocol.seed, starts, "world")
         observation, _ = env.reset(options={"start": list(starts), "noise_seed": noise_seeds})
         policy_seeds = episode_seeds(self.protocol.seed, starts, "policy")
         policy.begin([self.protocol.instruction] * len(starts), policy_seeds)
         frames, actions, probabilities, flags = [observation["pixels"][filmed]], [], [], []
         for _ in range(self.protocol.horizon):
-            action = policy.act(observation, (len(starts), action_dim))
+            action, vector = policy.act(observation, encode)
             observation, _, _, _, infos = env.step(action)
             frames.append(observation["pixels"][filmed])
-            actions.append(action[filmed])
+            actions.append(vector[filmed])
             probabilities.append(infos["success_prob"])
             flags.append(infos["is_success"])
             bar.update(len(starts))

@@ -19,6 +19,7 @@ from v2w_gym.evaluation.ledger import Ledger
 from v2w_gym.evaluation.protocol import episode_seeds
 from v2w_gym.evaluation.reality import real_outcomes
 from v2w_gym.evaluation.rules import check_rule, succeeded
+from v2w_gym.shapes import check_action
 
 PICTURES = ("contact_sheet.png", "episodes.mp4", "scatter.png")
 
@@ -252,7 +253,9 @@ def test_a_policy_that_fails_late_keeps_what_it_finished(world: Path) -> None:
 )
 def test_junk_is_a_failure_of_the_policy(junk: Any) -> None:
     with pytest.raises(PolicyFailure, match="act returned junk"):
-        GuardedPolicy(Junk(junk)).act({"pixels": np.zeros((2, 8, 8, 3), np.uint8)}, (2, 4))
+        GuardedPolicy(Junk(junk)).act(
+            {"pixels": np.zeros((2, 8, 8, 3), np.uint8)}, lambda actions: check_action(actions, (2, 4))
+        )
 
 
 def test_a_policy_cannot_scribble_on_the_world(world: Path, tmp_path: Path) -> None:
