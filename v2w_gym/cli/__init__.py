@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from v2w_gym.cli.build import BUILD
+from v2w_gym.cli.convert import CONVERT
 from v2w_gym.cli.use import USE
 
 USER_ERROR, STOPPED = 2, 130
-COMMANDS = USE | BUILD
+COMMANDS = USE | CONVERT | BUILD
 
 
 def main(argv: Sequence[str] | None = None) -> int:

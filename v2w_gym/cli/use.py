@@ -61,9 +61,9 @@ def _add_worlds(_: argparse.ArgumentParser) -> None:
 
 
 def _worlds(_: argparse.Namespace) -> int:
-    from v2w_gym.registration import GENERIC_ID, SHIPPED_WORLDS
+    from v2w_gym.registration import GENERIC_ID, RELEASED_WORLDS, SHIPPED_WORLDS
 
-    for env_id in SHIPPED_WORLDS:
+    for env_id in (*SHIPPED_WORLDS, *RELEASED_WORLDS):
         print(f"{env_id}\n  {_needs(env_id)}")
     print(f'{GENERIC_ID}\n  any other world: gym.make("v2w_gym:{GENERIC_ID}", world="folder-or-hub-id")')
     return 0
@@ -81,10 +81,13 @@ def _needs(env_id: str) -> str:
     measured = (
         f"measured success of {len(reality['policies'])} policies" if reality else "no measured success"
     )
+    starts, given = (
+        (f"{len(world.starts())} starts", "") if world.ships_starts else ("no starts", ', starts="clip.mp4"')
+    )
     return (
         f"ready: {h}x{w} frames, {len(world.config.action.names)} action components, "
-        f"{world.config.horizon} steps, {len(world.starts())} starts, {measured}\n"
-        f'  gym.make("v2w_gym:{env_id}")'
+        f"{world.config.horizon} steps, {starts}, {measured}\n"
+        f'  gym.make("v2w_gym:{env_id}"{given})'
     )
 
 

@@ -148,9 +148,10 @@ class Imagination:
     def info(self, slot: int) -> dict[str, Any]:
         """Facts about the slot's newest frame; the same keys after a reset and after a step, no clocks.
 
-        ``judged``, which is False, is there only where nothing judges success.
+        ``judged``, which is False, is there only where nothing judges success, and ``preset`` only where the
+        model is a stand-in.
         """
-        facts = {
+        facts: dict[str, Any] = {
             "is_success": self._succeeded(slot),
             "success_prob": float(self.success_prob[slot]),
             "task": self.tasks[slot],
@@ -158,4 +159,8 @@ class Imagination:
             "frame_index": int(self._context_length[slot] - 1 + self.elapsed[slot]),
             "elapsed_steps": int(self.elapsed[slot]),
         }
-        return {**facts, "judged": False} if isinstance(self._parts.detector, Unjudged) else facts
+        if isinstance(self._parts.detector, Unjudged):
+            facts["judged"] = False
+        if self._parts.config.preset is not None:
+            facts["preset"] = self._parts.config.preset
+        return facts

@@ -39,6 +39,8 @@ class Settings:
             the size that the model reads.
         context_frames: how many frames an episode starts from where ``starts`` is a clip with actions; None
             takes the whole clip, so a recorded episode then goes on where it ended.
+        weights: where the weights of a released id come from: a checkpoint file, a folder or a hub id.
+        preset: ``"tiny-random"`` opens a released id with a small model of random weights, to try code with.
     """
 
     obs_type: Literal["dict", "pixels"] = "dict"
@@ -50,6 +52,8 @@ class Settings:
     sampler: Mapping[str, Any] | None = None
     unpadded: bool = False
     context_frames: int | None = None
+    weights: str | Path | None = None
+    preset: Literal["tiny-random"] | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("horizon", 1), ("max_episode_steps", -1)):
@@ -92,7 +96,7 @@ def gather(
 
     Args:
         world: registered id, folder, hub id, opened world, or a ``WorldConfig`` with all three objects.
-        settings: device, sampler and context_frames are read.
+        settings: device, sampler, context_frames, weights and preset are read.
         model: a world model.
         detector: a success detector.
         starts: start contexts, or an image, a clip, a folder of them, or an array.
@@ -112,7 +116,7 @@ def gather(
         actions = actions_of(world.action)
         parts = Parts(world, model, detector, _starts(starts, world, actions, settings), actions)
     else:
-        opened = world if isinstance(world, World) else World.open(world)
+        opened = world if isinstance(world, World) else World.open(world, settings.weights, settings.preset)
         actions = actions_of(opened.config.action)
         brought = None if starts is None else _starts(starts, opened.config, actions, settings)
         parts = Parts(  # what the caller brought is read first: its mistakes should not wait for the weights

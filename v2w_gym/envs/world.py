@@ -24,7 +24,13 @@ from v2w_gym import config as configuration
 from v2w_gym.data.framing import Framing
 from v2w_gym.data.starts import StartContexts
 from v2w_gym.envs.integrity import WORLD_FILE, verify, write_hashes
-from v2w_gym.registration import GENERIC_ID, SHIPPED_WORLDS, world_folder
+from v2w_gym.registration import (
+    GENERIC_ID,
+    RELEASED_WORLDS,
+    SHIPPED_WORLDS,
+    released_domain,
+    world_folder,
+)
 from v2w_gym.rewards.base import SuccessDetector
 from v2w_gym.world_model.base import WorldModel
 
@@ -122,6 +128,7 @@ class WorldConfig:
             normalised.
         detector: the success detector.
         framing: how any picture becomes a frame; None takes frames of the exact size only.
+        preset: name of the stand-in where the weights are not trained ones, e.g. ``"tiny-random"``.
         hashes: relative file name to sha256.
     """
 
@@ -137,6 +144,7 @@ class WorldConfig:
     framing: Framing | None = None
     sampler: Mapping[str, Any] = field(default_factory=dict)
     action_bound: float | None = 1.0
+    preset: str | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -173,18 +181,34 @@ class World:
     config: WorldConfig
 
     @classmethod
-    def open(cls, world: str | Path) -> World:
+    def open(cls, world: str | Path, weights: str | Path | None = None, preset: str | None = None) -> World:
         """Open a registered id, a folder, or a hub id ``owner/name``.
+
+        Args:
+            world: which.
+            weights: of a released id: a checkpoint file, a folder or a hub id.
+            preset: of a released id: ``"tiny-random"`` for random weights.
 
         Raises:
             FileNotFoundError: there is no such world, or the folder has no ``world.json``.
-            ValueError: ``world.json`` is damaged or has an unknown key.
+            ValueError: ``world.json`` is damaged or has an unknown key, or weights or a preset for an id that
+                takes none.
         """
+        if released_domain(str(world)) is not None:
+            from v2w_gym.envs.released import open_released
+
+            return open_released(str(world), weights, preset)
+        if weights is not None or preset is not None:
+            raise ValueError(
+                f"weights and preset are for the released ids ({', '.join(RELEASED_WORLDS)}), "
+                f"not for {str(world)!r}"
+            )
         folder = _find(world)
         if not (folder / WORLD_FILE).is_file():
             raise FileNotFoundError(
                 f"{folder} is not a world: it has no {WORLD_FILE}; a world folder holds {WORLD_FILE}, "
-                "codec/, unet/, scheduler/, detector/ and starts/"
+                "codec/, unet/, scheduler/, detector/ and starts/; a released checkpoint is opened by its "
+                f'id: gym.make("v2w_gym:{next(iter(RELEASED_WORLDS))}", weights=...)'
             )
         try:
             values = json.loads((folder / WORLD_FILE).read_text())
@@ -276,8 +300,9 @@ def _find(world: str | Path) -> Path:
         return folder
     if isinstance(world, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         return _fetch(name)
-    near = difflib.get_close_matches(name.removeprefix("v2w_gym:"), SHIPPED_WORLDS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"shipped worlds: {', '.join(SHIPPED_WORLDS)}"
+    known = (*SHIPPED_WORLDS, *RELEASED_WORLDS)
+    near = difflib.get_close_matches(name.removeprefix("v2w_gym:"), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"ids: {', '.join(known)}"
     raise FileNotFoundError(
         f"no world {name!r}: it is neither a registered id, nor a folder, nor a hub id (owner/name); {hint}"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from v2w_gym.world_model.released.container import read_checkpoint
 from v2w_gym.world_model.released.empty_caption import empty_caption
 from v2w_gym.world_model.released.image_tower import load_image_tower
 from v2w_gym.world_model.released.parts import Part, split
-from v2w_gym.world_model.released.presets import check_domain, domain_of, sampler_of, shipped
+from v2w_gym.world_model.released.presets import check_domain, domain_of, shipped
 from v2w_gym.world_model.released.rename import rename
 from v2w_gym.world_model.released.resampler import load_resampler
 from v2w_gym.world_model.released.sizes import Sizes, read_sizes
 from v2w_gym.world_model.released.staging import Staging
 from v2w_gym.world_model.released.unet import unet_rules, unet_tensor
+from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.unet import VideoUNet
 from v2w_gym.world_model.vid2world import Vid2World
 
@@ -105,7 +107,7 @@ def assemble(
         _unet(parts["unet"], sizes.unet, dtype),
         sizes.frame_size,
         sizes.schedule,
-        sampler_of(sizes, domain),
+        _sampler(sizes, domain),
         _conditioner(parts, sizes).to(dtype),
         action_bound=None,
     )
@@ -137,6 +139,19 @@ def _sizes(domain: str | None, width: int, source: str | Path) -> Sizes:
             "give its sizes: --config FILE, or config=... in Python"
         )
     return read_sizes(shipped(domain))
+
+
+def _sampler(sizes: Sizes, domain: str | None) -> SamplerConfig:
+    """How to sample: as the sizes say, else as the domain does, else as all released models do.
+
+    The window is cut to what the network was made for.
+    """
+    if sizes.sampler is not None:
+        return sizes.sampler
+    given = read_sizes(shipped(domain or "rt1")).sampler
+    assert given is not None  # all shipped files state it
+    window = given.window if domain is not None else None
+    return replace(given, window=None if window is None else min(window, int(sizes.unet["window"])))
 
 
 def _check_tower(name: str, held: bool, stated: bool, source: str | Path) -> None:

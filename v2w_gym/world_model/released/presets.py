@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-from v2w_gym.world_model.released.sizes import Sizes, read_sizes
-from v2w_gym.world_model.sampler import SamplerConfig
 
 
 @dataclass(frozen=True)
@@ -74,16 +71,3 @@ def check_domain(domain: str | None, action_dim: int, what: str) -> None:
             f"{what} reads actions of {action_dim} components, but {PRESETS[domain].title} has "
             f"{PRESETS[domain].action_dim}; {hint}"
         )
-
-
-def sampler_of(sizes: Sizes, domain: str | None) -> SamplerConfig:
-    """How to sample: as the sizes say, else as the domain does, else as all released models do.
-
-    The window is cut to what the network was made for.
-    """
-    if sizes.sampler is not None:
-        return sizes.sampler
-    given = read_sizes(shipped(domain or "rt1")).sampler
-    assert given is not None  # all shipped files state it
-    window = given.window if domain is not None else None
-    return replace(given, window=None if window is None else min(window, int(sizes.unet["window"])))

@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from v2w_gym.world_model.released.presets import check_domain
+
 WORLD_FILE = "world.json"
 CHECKPOINTS = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -32,9 +34,10 @@ def located(
         local_only: take of the hub only what was fetched before.
 
     Raises:
-        FileNotFoundError: nothing of that name, here or on the hub.
-        ValueError: a folder or repository without a world and without a single checkpoint, a model of another
-            domain, or what ``convert`` raises.
+        FileNotFoundError: nothing of that name, here or on the hub, or neither a world nor a checkpoint
+            in it.
+        ValueError: several checkpoints to choose from, a model of another domain, or what ``convert``
+            raises.
         OSError: too little disk space.
     """
     path = Path(source).expanduser()
@@ -65,8 +68,6 @@ def _in_folder(folder: Path, config: str | Path | None, domain: str | None) -> P
 
 def _check_world(folder: Path, domain: str | None) -> None:
     """See that a converted model reads the actions of ``domain``."""
-    from v2w_gym.world_model.released.presets import check_domain
-
     sizes = folder / "unet" / "config.json"
     if domain is not None and sizes.is_file():
         check_domain(domain, int(json.loads(sizes.read_text())["action_dim"]), str(folder))
@@ -77,7 +78,7 @@ def _only_checkpoint(names: Sequence[str], where: str) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise ValueError(
+        raise FileNotFoundError(
             f"{where} is neither a world (no {WORLD_FILE}) nor does it hold a checkpoint "
             f"({', '.join(CHECKPOINTS)})"
         )

@@ -1,0 +1,43 @@
+"""``v2w convert``: a checkpoint as its authors released it to a world folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from v2w_gym.cli.command import Command
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", type=Path, metavar="SOURCE", help="checkpoint file: .ckpt, .pt or .safetensors")
+    add("out", type=Path, metavar="OUT", help="the world folder to make")
+    add("--config", type=Path, help="JSON or YAML with sizes named as in the released yaml; default: theirs")
+    add("--domain", choices=("rt1", "csgo", "recon"), help="default: read off the width of the actions")
+    add("--dtype", choices=("bf16", "fp32"), help="of the weights written; default: that of the file")
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from v2w_gym.envs.released import complete
+    from v2w_gym.registration import RELEASED_WORLDS
+    from v2w_gym.world_model.released.convert import convert
+    from v2w_gym.world_model.released.presets import domain_of
+
+    dtypes = {None: None, "bf16": torch.bfloat16, "fp32": torch.float32}
+    out = convert(
+        arguments.source,
+        arguments.out,
+        config=arguments.config,
+        domain=arguments.domain,
+        dtype=dtypes[arguments.dtype],
+    )
+    config = complete(out)
+    domain = domain_of(len(config.action.names))
+    env_id = next(name for name, of in RELEASED_WORLDS.items() if of == domain)
+    print(f'{out} is a world: gym.make("v2w_gym:{env_id}", weights="{out}", starts="clip.mp4")')
+    return 0
+
+
+CONVERT = {"convert": Command("make a world of a released checkpoint file", _add_convert, _convert)}
