@@ -1,9 +1,13 @@
 """A whole world at toy size, built once per test run from real components with random weights."""
 
+import atexit
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
+os.environ["V2W_CACHE"] = tempfile.mkdtemp(prefix="v2w-cache-")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may need a network
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
@@ -18,6 +22,7 @@ from v2w_gym.envs.world import ActionSpec, DetectorSpec, WorldConfig
 from v2w_gym.rewards.classifier import ClassifierConfig, FrameClassifier
 
 torch.set_num_threads(1)
+atexit.register(shutil.rmtree, os.environ["V2W_CACHE"], ignore_errors=True)
 
 FRAME_SIZE = (48, 48)
 HORIZON = 6

@@ -14,16 +14,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from v2w_gym.weights import fill_strictly
 from v2w_gym.world_model.diffusion import ScheduleConfig
+from v2w_gym.world_model.loading import read_module
 from v2w_gym.world_model.released.container import read_checkpoint
 from v2w_gym.world_model.released.parts import split
-from v2w_gym.world_model.released.rename import rename
-from v2w_gym.world_model.released.unet import unet_config, unet_rules, unet_tensor
+from v2w_gym.world_model.released.source import located
 from v2w_gym.world_model.unet import VideoUNet
+from v2w_gym.world_model.vid2world import Vid2World
 
 PARITY = Path(os.environ.get("V2W_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
 needs_parity = pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference fixtures in {PARITY}")
+CHECKPOINT, CONFIG = PARITY / "checkpoint.ckpt", PARITY / "config.json"
 RELEASED_SCHEDULE = ScheduleConfig(use_dynamic_rescale=True)
 
 
@@ -34,21 +35,26 @@ def read(name: str) -> dict[str, torch.Tensor]:
 
 def stage(name: str) -> dict:
     """``params`` of one of the stages that the released yaml configures, e.g. ``"unet_config"``."""
-    return json.loads((PARITY / "config.json").read_text())["model"]["params"][name]["params"]
+    return json.loads(CONFIG.read_text())["model"]["params"][name]["params"]
 
 
 def source(part: str) -> dict[str, torch.Tensor]:
     """Weights of one part of the checkpoint, under their released names."""
-    return split(read_checkpoint(PARITY / "checkpoint.ckpt"))[part]
+    return split(read_checkpoint(CHECKPOINT))[part]
+
+
+@functools.cache
+def released_model() -> Vid2World:
+    """The model of the checkpoint, by the way that users take; shared, so leave its weights alone."""
+    return Vid2World.from_pretrained(CHECKPOINT, config=CONFIG)
 
 
 @functools.cache
 def released_unet(**changes) -> VideoUNet:
-    """The UNet of the checkpoint; shared, so leave its weights alone."""
-    config = unet_config(stage("unet_config")) | changes
-    renamed = rename(source("unet"), unet_rules(config))
-    weights = {name: unet_tensor(name, value) for name, value in renamed.items()}
-    return fill_strictly(VideoUNet(**config), weights).eval()
+    """Its UNet; with ``changes`` of its configuration, another one."""
+    if not changes:
+        return released_model().unet
+    return read_module(VideoUNet, located(CHECKPOINT, CONFIG) / "unet", **changes)
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:

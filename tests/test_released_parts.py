@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import PARITY, needs_parity
+from parity import PARITY, needs_parity, released_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -207,8 +207,10 @@ def test_every_tensor_of_the_checkpoint_lands_in_a_part_or_is_dropped(released):
 
 
 @needs_parity
-def test_autoencoder_equals_the_public_code(released):
-    codec, stored = codec_of(released), load_file(PARITY / "vae.safetensors")
+@pytest.mark.parametrize("way", ["parts", "from_pretrained"])
+def test_autoencoder_equals_the_public_code(released, way):
+    codec = codec_of(released) if way == "parts" else released_model().codec
+    stored = load_file(PARITY / "vae.safetensors")
     close(codec.vae.encode(stored["image"]).latent_dist.parameters, stored["moments"])
     close(codec.encode_pixels(stored["image"], stored["posterior_noise"]), stored["latent_scaled"])
     close(codec.decode_pixels(stored["latent_scaled"]), stored["decoded"])
@@ -228,12 +230,15 @@ def test_the_codec_encodes_the_mean_and_survives_a_round_trip_to_disk(released, 
 
 
 @needs_parity
-def test_resampler_equals_the_public_code(released):
+@pytest.mark.parametrize("way", ["parts", "from_pretrained"])
+def test_resampler_equals_the_public_code(released, way):
     parts, config = released
     sizes = from_dict(ResamplerConfig, config["image_proj_stage_config"]["params"])
+    direct = load_resampler(parts["resampler"], sizes)
+    resampler = direct if way == "parts" else released_model().conditioner.resampler
     stored = load_file(PARITY / "resampler.safetensors")
     with torch.no_grad():
-        close(load_resampler(parts["resampler"], sizes)(stored["clip_tokens"]), stored["image_tokens"])
+        close(resampler(stored["clip_tokens"]), stored["image_tokens"])
 
 
 @needs_parity

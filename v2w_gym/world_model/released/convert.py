@@ -32,7 +32,7 @@ from v2w_gym.world_model.unet import VideoUNet
 from v2w_gym.world_model.vid2world import Vid2World
 
 Weights = dict[Part, dict[str, torch.Tensor]]
-_BASE_KERNEL = re.compile(r".*temopral_conv\.conv\d\.\d\.weight")
+_BASE_KERNEL = re.compile(r".*temopral_conv\.(conv1\.2|conv[234]\.3)\.weight")
 
 
 def convert(
