@@ -226,6 +226,13 @@ def hovering(rng: np.random.Generator, base: Behaviour) -> Behaviour:
     return lambda t, state: np.append(drift, grip) + rng.normal(0.0, jitter, 4)
 
 
+def timid(rng: np.random.Generator, base: Behaviour) -> Behaviour:
+    """A share of the expert's mean action, whatever it sees: what a clone does after its first steps."""
+    mean = rng.uniform(0.0, 1.0) * np.array([0.0, 0.26, -0.05, 1.0]) + rng.normal(0.0, 0.06, 4)
+    attention, jitter = rng.choice([0.0, 0.0, 0.1, 0.3]), rng.choice([0.0, 0.0, 0.02, 0.05])
+    return lambda t, state: mean + attention * base(t, state) + rng.normal(0.0, jitter, 4)
+
+
 def axis(rng: np.random.Generator, base: Behaviour) -> Behaviour:
     """One axis at a constant speed and nothing else; sometimes not even that."""
     del base
@@ -309,6 +316,7 @@ KINDS: dict[str, tuple[Maker, float]] = {
     "axis": (axis, 3),
     "constant": (constant, 12),
     "hovering": (hovering, 6),
+    "timid": (timid, 6),
     "untrained": (untrained, 9),
     "still": (still, 0),
     "half-speed": (half_speed, 0),

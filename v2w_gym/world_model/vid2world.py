@@ -68,11 +68,6 @@ class Vid2World:
             )
         self.codec, self.unet, self.conditioner = codec.eval(), unet.eval(), conditioner
         self.frame_size = (int(frame_size[0]), int(frame_size[1]))
-        for parameter in self.unet.parameters():
-            if (
-                parameter.ndim == 4
-            ):  # in the order that the activations have, or they are reordered at every call
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.dynamics = LatentDynamics(self.unet, schedule, sampler, rebuild=self._rebuild)
         self.action_bound = action_bound
         self.action_dim, self.window = int(unet.config.action_dim), self.dynamics.window
@@ -247,6 +242,9 @@ class Vid2World:
             conditioner,
             world.get("action_bound", 1.0),
         )
+        for parameter in model.unet.parameters():
+            if parameter.ndim == 4:  # laid out like the activations, else they are reordered at every call
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         return model.to(device)
 
     def to(self, device: str | torch.device) -> Vid2World:
