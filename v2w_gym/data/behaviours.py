@@ -256,7 +256,7 @@ def untrained(rng: np.random.Generator, base: Behaviour) -> Behaviour:
 
 
 def still(rng: np.random.Generator, base: Behaviour) -> Behaviour:
-    """Does nothing. This and the next four never close a drawer: probes for a world model's optimism."""
+    """Does nothing. This and the next five never close a drawer: probes for a world model's optimism."""
     del rng, base
     return lambda t, state: np.zeros(4)
 
@@ -271,6 +271,13 @@ def sideways(rng: np.random.Generator, base: Behaviour) -> Behaviour:
     """The expert until it stands before the drawer, then straight to one side."""
     side = rng.choice([-1.0, 1.0])
     return lambda t, state: base(t, state) if t < 9 else np.array([side, 0.0, 0.0, 1.0])
+
+
+def sweeping(rng: np.random.Generator, base: Behaviour) -> Behaviour:
+    """To the right and ahead at full speed, until the arm hides the drawer from the camera."""
+    del base
+    ahead = rng.uniform(0.4, 0.6)
+    return lambda t, state: np.array([1.0, ahead, 0.0, 0.0])
 
 
 def above(rng: np.random.Generator, base: Behaviour) -> Behaviour:
@@ -321,10 +328,11 @@ KINDS: dict[str, tuple[Maker, float]] = {
     "still": (still, 0),
     "half-speed": (half_speed, 0),
     "sideways": (sideways, 0),
+    "sweeping": (sweeping, 0),
     "above": (above, 0),
     "retreating": (retreating, 0),
 }
-PROBES = ("still", "half-speed", "sideways", "above", "retreating")
+PROBES = ("still", "half-speed", "sideways", "above", "retreating", "sweeping")
 
 
 def draw(rng: np.random.Generator, base: Behaviour) -> tuple[str, Behaviour]:
