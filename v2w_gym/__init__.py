@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from v2w_gym import registration
 
 if TYPE_CHECKING:
+    from v2w_gym.data.outside import starts_from
     from v2w_gym.data.starts import Context, StartContexts
+    from v2w_gym.envs.arm import ArmActions, VectorArmActions
+    from v2w_gym.envs.keyboard import press
     from v2w_gym.envs.single import WorldModelEnv
     from v2w_gym.envs.vector import WorldModelVectorEnv
     from v2w_gym.envs.world import World, WorldConfig, write_hashes
@@ -25,32 +28,40 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ArmActions": "v2w_gym.envs.arm",
     "Context": "v2w_gym.data.starts",
     "Policy": "v2w_gym.policies.base",
     "StartContexts": "v2w_gym.data.starts",
     "SuccessDetector": "v2w_gym.rewards.base",
+    "VectorArmActions": "v2w_gym.envs.arm",
     "Vid2World": "v2w_gym.world_model.vid2world",
     "World": "v2w_gym.envs.world",
     "WorldConfig": "v2w_gym.envs.world",
     "WorldModel": "v2w_gym.world_model.base",
     "WorldModelEnv": "v2w_gym.envs.single",
     "WorldModelVectorEnv": "v2w_gym.envs.vector",
+    "press": "v2w_gym.envs.keyboard",
     "rank": "v2w_gym.evaluation",
+    "starts_from": "v2w_gym.data.outside",
     "write_hashes": "v2w_gym.envs.world",
 }
 
 __all__ = [
+    "ArmActions",
     "Context",
     "Policy",
     "StartContexts",
     "SuccessDetector",
+    "VectorArmActions",
     "Vid2World",
     "World",
     "WorldConfig",
     "WorldModel",
     "WorldModelEnv",
     "WorldModelVectorEnv",
+    "press",
     "rank",
+    "starts_from",
     "write_hashes",
 ]
 
