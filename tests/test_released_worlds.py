@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
+import yaml
 from gymnasium.utils.env_checker import check_env
 
 from v2w_gym import World, cli
 from v2w_gym.envs.domains import DOMAINS
 from v2w_gym.registration import RELEASED_WORLDS
-from v2w_gym.world_model.released.presets import PRESETS
+from v2w_gym.world_model.released.presets import PRESETS, shipped
 from v2w_gym.world_model.released.random_weights import tiny_values, write_random
 
 FRAME = (64, 128)
@@ -188,3 +191,12 @@ def test_the_list_of_worlds_says_what_each_needs(capsys):
     printed = capsys.readouterr().out
     assert all(env_id in printed for env_id in RELEASED_WORLDS)
     assert all(preset.hub in printed for preset in PRESETS.values())
+
+
+def test_the_page_states_the_sampler_as_it_is():
+    page = (Path(__file__).parents[1] / "docs" / "released-weights.md").read_text()
+    table = page.split("## Sampler")[1].split("\n## ")[0]
+    stated = {key: yaml.safe_load(value) for key, value in re.findall(r"\| `(\w+)` \| ([^:,|]+)", table)}
+    for domain in PRESETS:
+        sampler = yaml.safe_load(shipped(domain).read_text())["sampler"]
+        assert stated == {key: value for key, value in sampler.items() if key != "window"}

@@ -26,7 +26,7 @@ _TINY: Mapping[str, Mapping[str, Any]] = {
         "channel_mult": [1, 1, 1],
         "num_res_blocks": 1,
         "attention_resolutions": [4],
-        "num_head_channels": 16,
+        "num_head_channels": 8,
         "context_dim": 32,
     },
     "image_proj_stage_config": {
