@@ -119,6 +119,20 @@ def test_without_weights_an_id_says_at_once_what_to_do(env_id):
         assert all(name in message for name in preset.others)
 
 
+def test_an_id_takes_what_was_fetched_before_and_asks_for_nothing_more(folders, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def snapshot_download(repository, local_files_only=False, **_):
+        asked.append((repository, local_files_only))
+        return str(folders["rt1"])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert World.open("v2w_gym:Vid2World-RT1-v0").folder == folders["rt1"]
+    assert asked == [("thuml/Vid2World-RT1", True)]
+
+
 def test_weights_of_another_domain_or_of_nothing_are_refused(folders, tmp_path):
     with pytest.raises(ValueError, match="actions of 51 components, but RT-1 has 13"):
         World.open("Vid2World-RT1-v0", weights=folders["csgo"])

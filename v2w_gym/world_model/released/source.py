@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from v2w_gym.world_model.released.presets import check_domain
+from v2w_gym.world_model.released.staging import FORMAT
 
 WORLD_FILE = "world.json"
 CHECKPOINTS = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
@@ -91,7 +92,7 @@ def _converted(path: Path, config: str | Path | None, domain: str | None) -> Pat
 
     path, stat = path.resolve(), path.stat()
     sizes = "" if config is None else Path(config).expanduser().read_text()
-    named = f"{path}\n{stat.st_size}\n{stat.st_mtime_ns}\n{sizes}"
+    named = f"{FORMAT}\n{path}\n{stat.st_size}\n{stat.st_mtime_ns}\n{sizes}"
     out = cache_folder() / "converted" / f"{path.stem}-{hashlib.sha256(named.encode()).hexdigest()[:12]}"
     if not out.is_dir():
         convert(path, out, config=config, domain=domain)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from v2w_gym.world_model.vid2world import Vid2World
 
 MARKER = ".conversion.json"
-_FORMAT = 1  # raised whenever a conversion would come out otherwise
+FORMAT = 1  # raised whenever a conversion would come out otherwise
 _ENDS = 1 << 20
 
 
@@ -144,7 +144,7 @@ def fingerprint(source: Path, config: str | Path | None) -> dict[str, str | int]
         file.seek(max(size - _ENDS, 0))
         digest.update(file.read())
     sizes = "" if config is None else hashlib.sha256(Path(config).expanduser().read_bytes()).hexdigest()
-    return {"format": _FORMAT, "bytes": size, "ends": digest.hexdigest(), "config": sizes}
+    return {"format": FORMAT, "bytes": size, "ends": digest.hexdigest(), "config": sizes}
 
 
 def _marked(folder: Path) -> object:
