@@ -14,7 +14,7 @@ import pytest
 import yaml
 from gymnasium.utils.env_checker import check_env
 
-from v2w_gym import World, cli
+from v2w_gym import Vid2World, World, cli
 from v2w_gym.envs.domains import DOMAINS
 from v2w_gym.registration import RELEASED_WORLDS
 from v2w_gym.world_model.released.presets import PRESETS, shipped
@@ -192,6 +192,23 @@ def test_without_transformers_the_line_to_type_is_named(monkeypatch, tmp_path):
     ):
         gymnasium.make("Vid2World-RT1-v0", preset="tiny-random")
     assert not (tmp_path / "cache" / "converted").exists()
+
+
+def test_a_model_of_no_known_domain_is_a_model_still(tmp_path, capsys):
+    values = tiny_values("rt1")
+    del values["sampler"]
+    params = values["model"]["params"]
+    params["image_size"], params["unet_config"]["params"]["action_dim"] = [8, 16], 7
+    params["cond_stage_config"] = params["img_cond_stage_config"] = None
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    write_random(tmp_path / "model.ckpt", values)
+    command = ["convert", str(tmp_path / "model.ckpt"), str(tmp_path / "out")]
+    assert cli.main([*command, "--config", str(tmp_path / "config.json"), "--dtype", "bf16"]) == 0
+    assert "a model of no known domain" in capsys.readouterr().out
+    model = Vid2World.from_pretrained(tmp_path / "out")
+    assert model.action_dim == 7
+    assert model.window == 16
+    assert model.dynamics.sampler.config.steps == 50
 
 
 def test_convert_reports_a_mistake_in_one_line(tmp_path, capsys):

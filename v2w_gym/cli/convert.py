@@ -20,10 +20,9 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 def _convert(arguments: argparse.Namespace) -> int:
     import torch
 
-    from v2w_gym.envs.released import complete
+    from v2w_gym.envs.released import complete, domain_in
     from v2w_gym.registration import RELEASED_WORLDS
     from v2w_gym.world_model.released.convert import convert
-    from v2w_gym.world_model.released.presets import domain_of
 
     dtypes = {None: None, "bf16": torch.bfloat16, "fp32": torch.float32}
     out = convert(
@@ -33,8 +32,11 @@ def _convert(arguments: argparse.Namespace) -> int:
         domain=arguments.domain,
         dtype=dtypes[arguments.dtype],
     )
-    config = complete(out)
-    domain = domain_of(len(config.action.names))
+    domain = domain_in(out)
+    if domain is None:
+        print(f'{out} is a model of no known domain, not a world: Vid2World.from_pretrained("{out}")')
+        return 0
+    complete(out)
     env_id = next(name for name, of in RELEASED_WORLDS.items() if of == domain)
     print(f'{out} is a world: gym.make("v2w_gym:{env_id}", weights="{out}", starts="clip.mp4")')
     return 0

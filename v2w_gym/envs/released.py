@@ -127,7 +127,7 @@ def world_config(folder: Path) -> WorldConfig:
 
 
 def _completed(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    width = int(json.loads((folder / "unet" / "config.json").read_text())["action_dim"])
+    width = _action_width(folder)
     name = domain_of(width)
     if name is None:
         raise ValueError(
@@ -149,6 +149,15 @@ def _completed(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
         framing=domain.framing if domain.framing.frame_size == tuple(values["frame_size"]) else None,
     )
     return {**configuration.to_dict(config), **values}
+
+
+def _action_width(folder: Path) -> int:
+    return int(json.loads((folder / "unet" / "config.json").read_text())["action_dim"])
+
+
+def domain_in(folder: Path) -> str | None:
+    """The domain of a converted folder, read off the width of its actions; None where there is none."""
+    return domain_of(_action_width(folder))
 
 
 def complete(folder: str | Path) -> WorldConfig:
