@@ -302,7 +302,7 @@ def _find(world: str | Path) -> Path:
         return _fetch(name)
     known = (*SHIPPED_WORLDS, *RELEASED_WORLDS)
     near = difflib.get_close_matches(name.removeprefix("v2w_gym:"), known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"ids: {', '.join(known)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"shipped worlds: {', '.join(SHIPPED_WORLDS)}"
     raise FileNotFoundError(
         f"no world {name!r}: it is neither a registered id, nor a folder, nor a hub id (owner/name); {hint}"
     )
