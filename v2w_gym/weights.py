@@ -14,19 +14,37 @@ M = TypeVar("M", bound=nn.Module)
 SHOWN = 10
 
 
-def read_weights(
-    path: str | Path, dtype: torch.dtype = torch.float32
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors and metadata of a file; the tensors are cast one by one, and none stays in the mapped file.
+def dtype_of(name: str) -> torch.dtype:
+    """The dtype that settings call ``"fp32"`` or ``"bf16"``.
 
-    A tensor that lies in a file may be aligned in any way, which decides what kernel runs on it.
+    Raises:
+        ValueError: another name.
+    """
+    known = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if name not in known:
+        raise ValueError(f'dtype must be "fp32" or "bf16", got {name!r}')
+    return known[name]
+
+
+def read_weights(
+    path: str | Path, dtype: torch.dtype | None = torch.float32
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a file.
+
+    Args:
+        path: the file.
+        dtype: the tensors are cast one by one, and none stays in the mapped file: one that lies there may be
+            aligned in any way, which decides what kernel runs on it. None leaves them there as they are, for
+            use while the file stays.
 
     Raises:
         ValueError: a damaged file, or none of this format.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
-            weights = {name: file.get_tensor(name).to(dtype, copy=True) for name in file.keys()}  # noqa: SIM118
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if dtype is not None:
+                weights = {name: value.to(dtype, copy=True) for name, value in weights.items()}
             return weights, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file ({error}); fetch it again") from error

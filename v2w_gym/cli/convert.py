@@ -18,19 +18,17 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    import torch
-
     from v2w_gym.envs.released import complete, domain_in
     from v2w_gym.registration import RELEASED_WORLDS
+    from v2w_gym.weights import dtype_of
     from v2w_gym.world_model.released.convert import convert
 
-    dtypes = {None: None, "bf16": torch.bfloat16, "fp32": torch.float32}
     out = convert(
         arguments.source,
         arguments.out,
         config=arguments.config,
         domain=arguments.domain,
-        dtype=dtypes[arguments.dtype],
+        dtype=None if arguments.dtype is None else dtype_of(arguments.dtype),
     )
     domain = domain_in(out)
     if domain is None:

@@ -34,6 +34,7 @@ class Settings:
         horizon: steps after which an episode is truncated; None takes the world's.
         max_episode_steps: shortens the horizon further; None or -1 leaves it. ``make_vec`` may pass it.
         device: where the world model runs, e.g. ``"cuda"``.
+        dtype: of its weights; "bf16" takes half the memory.
         sampler: replaces values of the world's sampler preset, e.g. ``{"steps": 2}``.
         unpadded: ``render()`` and the window leave out the black bars around the picture; observations keep
             the size that the model reads.
@@ -49,6 +50,7 @@ class Settings:
     horizon: int | None = None
     max_episode_steps: int | None = None
     device: str = "cpu"
+    dtype: Literal["fp32", "bf16"] = "fp32"
     sampler: Mapping[str, Any] | None = None
     unpadded: bool = False
     context_frames: int | None = None
@@ -96,7 +98,7 @@ def gather(
 
     Args:
         world: registered id, folder, hub id, opened world, or a ``WorldConfig`` with all three objects.
-        settings: device, sampler, context_frames, weights and preset are read.
+        settings: device, dtype, sampler, context_frames, weights and preset are read.
         model: a world model.
         detector: a success detector.
         starts: start contexts, or an image, a clip, a folder of them, or an array.
@@ -121,7 +123,9 @@ def gather(
         brought = None if starts is None else _starts(starts, opened.config, actions, settings)
         parts = Parts(  # what the caller brought is read first: its mistakes should not wait for the weights
             opened.config,
-            model if model is not None else opened.model(settings.device, **(settings.sampler or {})),
+            model
+            if model is not None
+            else opened.model(settings.device, dtype=settings.dtype, **(settings.sampler or {})),
             detector if detector is not None else opened.detector(),
             opened.starts() if brought is None and opened.ships_starts else brought,
             actions,

@@ -38,7 +38,7 @@ __all__ = ["ActionSpec", "DetectorSpec", "World", "WorldConfig", "write_hashes"]
 
 _NOT_MODEL = ("detector", "starts", "reality.json")
 _models: dict[
-    tuple[str, str, str, str], WorldModel
+    tuple[str, str, str, str, str], WorldModel
 ] = {}  # weights are shared by all environments of the process
 
 
@@ -216,26 +216,30 @@ class World:
             raise ValueError(f"{folder / WORLD_FILE} is damaged ({error}); fetch the world again") from error
         return cls(folder, configuration.from_dict(WorldConfig, values, where=str(folder / WORLD_FILE)))
 
-    def model(self, device: str = "cpu", **sampler: Any) -> WorldModel:
-        """The world model; one object per device and sampler, so that a process loads weights once.
+    def model(self, device: str = "cpu", *, dtype: str = "fp32", **sampler: Any) -> WorldModel:
+        """The world model; one object per device, dtype and sampler, so that a process loads weights once.
 
         Args:
             device: where it runs, e.g. ``"cuda"``.
+            dtype: of the weights, ``"fp32"`` or ``"bf16"``.
             **sampler: replace values of the world's sampler preset.
 
         Raises:
             FileNotFoundError: a weights file is missing.
-            ValueError: a weights file is damaged or foreign, or a sampler value is unknown.
+            ValueError: a weights file is damaged or foreign, or a sampler value or dtype is unknown.
         """
+        from v2w_gym.weights import dtype_of
         from v2w_gym.world_model.vid2world import Vid2World
 
         preset = {**self.config.sampler, **sampler}
         version = configuration.config_hash(self.config)
-        key = (str(self.folder.resolve()), version, device, json.dumps(preset, sort_keys=True))
+        key = (str(self.folder.resolve()), version, device, dtype, json.dumps(preset, sort_keys=True))
         if key not in _models:
             parts = {name.split("/")[0] for name in self.config.hashes} | {"codec", "unet", "scheduler"}
             verify(self.folder, self.config.hashes, tuple(parts.difference(_NOT_MODEL)))
-            _models[key] = Vid2World.from_pretrained(self.folder, device=device, sampler=preset)
+            _models[key] = Vid2World.from_pretrained(
+                self.folder, device=device, sampler=preset, dtype=dtype_of(dtype)
+            )
         return _models[key]
 
     def detector(self) -> SuccessDetector:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class LoopConfig:
     grad_clip: float = 1.0
     ema: float = 0.999
     seed: int = 0
-    precision: str = "bf16"
+    precision: Literal["fp32", "bf16"] = "bf16"
     device: str = "auto"
     threads: int = 0
     checkpoint_every: int = 500

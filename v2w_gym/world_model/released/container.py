@@ -25,9 +25,8 @@ def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
     """All tensors of a checkpoint by name, on the CPU.
 
     Reads Lightning files (under ``state_dict``), DeepSpeed files (under ``module``, each name prefixed), a
-    bare dict of tensors, and safetensors. Files that torch writes are mapped into memory and read where they
-    are used: leave the file alone while its tensors live. Tensors keep the file's dtype; safetensors come as
-    float32.
+    bare dict of tensors, and safetensors. Files are mapped into memory and read where they are used: leave
+    them alone while their tensors live. Tensors keep the file's dtype.
 
     Raises:
         FileNotFoundError: no such file.
@@ -37,7 +36,7 @@ def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
     if path.suffix == ".safetensors":
-        weights: Mapping[str, torch.Tensor] = read_weights(path)[0]
+        weights: Mapping[str, torch.Tensor] = read_weights(path, dtype=None)[0]
     else:
         weights = _tensors(_unpickle(path), path)
     if not weights:

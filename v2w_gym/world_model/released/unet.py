@@ -42,8 +42,12 @@ _READ = {  # names in the yaml and the only values that the public code and its 
     "image_cross_attention_scale_learnable": False,
     "tempspatial_aware": False,
     "action_emb": True,
+    "use_scale_shift_norm": False,
+    "resblock_updown": False,
+    "conv_resample": True,
+    "dims": 2,
 }
-_UNUSED = {"target", "dropout", "use_checkpoint", "temporal_length"}
+_UNUSED = {"target", "dropout", "use_checkpoint", "use_fp16", "temporal_length"}
 
 
 def unet_config(params: Mapping[str, Any]) -> dict[str, Any]:
