@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
+from parity import PARITY, needs_parity
 from safetensors.torch import load_file
 
 from v2w_gym.world_model import causalize
@@ -20,9 +19,6 @@ from v2w_gym.world_model.diffusion import (
     trailing_timesteps,
 )
 from v2w_gym.world_model.noise import noise
-
-PARITY = Path(os.environ.get("V2W_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
-needs_parity = pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference fixtures in {PARITY}")
 
 
 def test_schedule_has_zero_terminal_signal_and_equals_diffusers() -> None:
@@ -195,32 +191,6 @@ def test_extrapolation_is_the_least_squares_line() -> None:
     line = np.polyfit(-np.arange(5), values, 1)
     gamma = causalize.extrapolation_weights(3, 5).numpy()
     np.testing.assert_allclose(gamma @ values, np.polyval(line, [1, 2, 3]))
-
-
-@needs_parity
-@pytest.mark.parametrize("mode", ["shift", "masked", "extrapolative"])
-def test_weight_transfer_equals_the_public_code(mode: str) -> None:
-    stored = load_file(PARITY / "weight_transfer.safetensors")
-    names = json.loads((PARITY / "weight_transfer_keys.json").read_text())["renamed"]
-    checked = 0
-    for key, value in stored.items():
-        base = key.removeprefix("base/")
-        target = f"{mode}/{names.get(base, '')}"
-        if key.startswith("base/") and value.ndim != 4 and target in stored:
-            ours = causalize.causalize({"w": value}, mode)["w"]  # type: ignore[arg-type]
-            torch.testing.assert_close(ours, stored[target], rtol=1e-6, atol=1e-6)
-            checked += 1
-    assert checked == 9  # four kernels, five biases
-
-
-@needs_parity
-@pytest.mark.parametrize("mode", ["shift", "masked", "extrapolative"])
-def test_weight_transfer_of_the_last_layer_is_along_image_rows(mode: str) -> None:
-    """The public code made its two-dimensional output layer causal too: from the top of the image down."""
-    stored = load_file(PARITY / "weight_transfer.safetensors")
-    kernel = stored["base/model.diffusion_model.out.2.weight"]
-    expected = stored[f"{mode}/model.diffusion_model.out.2.conv2d.weight"]
-    torch.testing.assert_close(getattr(causalize, mode)(kernel), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_unknown_transfer_is_refused() -> None:

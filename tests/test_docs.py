@@ -1,5 +1,6 @@
 """Tables and code blocks of the README and of docs/ are what the code says."""
 
+import dataclasses
 import inspect
 import json
 import re
@@ -13,6 +14,7 @@ from tensordict import TensorDict
 from v2w_gym.data import behaviours
 from v2w_gym.data.episode import Episode
 from v2w_gym.data.starts import StartContexts
+from v2w_gym.envs.settings import Settings
 from v2w_gym.world_model.timeline import Parallel, Stepping, clip, twin
 
 ROOT = Path(__file__).parents[1]
@@ -105,3 +107,8 @@ def test_links_lead_somewhere():
     for source in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?://)([^)#]+)", source.read_text()):
             assert (source.parent / target).exists(), f"{source.name} links to {target}"
+
+
+def test_every_setting_of_an_environment_is_on_its_page():
+    text = page("environments.md")
+    assert [f.name for f in dataclasses.fields(Settings) if f"`{f.name}`" not in text] == []
