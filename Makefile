@@ -104,7 +104,7 @@ world: setup ## put the trained parts together as the world that the package shi
 	$(V2W) assemble --config $(CONFIGS)/world.yaml --out $(WORLD)
 
 validate: setup ## hold the world against recorded reality: replay, optimism, action following
-	$(V2W) validate --world $(WORLD) --heldout data/heldout --probes data/probes --directions data/directions
+	$(V2W) validate --world $(WORLD) --heldout data/heldout --probes data/probes --directions data/directions --again 0.01
 
 card: setup ## write the world's card from its training and its validation
 	$(V2W) card --world $(WORLD) $(foreach stage,codec pretrain finetune detector,$(stage)=runs/$(stage))

@@ -33,12 +33,15 @@ class Validation:
         probes: folder of episodes of behaviours that never succeed; None leaves that question out.
         directions: folder made by ``record_directions``; None likewise.
         episodes: how many held-out episodes to replay.
+        again: run them in reality again, with noise of this standard deviation in their actions, to see how
+            far reality agrees with itself; needs Meta-World. None leaves that out.
     """
 
     heldout: str
     probes: str | None = None
     directions: str | None = None
     episodes: int = 100
+    again: float | None = None
 
 
 def validate(world: World, config: Validation, out: str | Path, *, device: str = "cpu") -> dict[str, Any]:
@@ -55,6 +58,11 @@ def validate(world: World, config: Validation, out: str | Path, *, device: str =
         report["optimism"] = _optimism(world, list(EpisodeFolder(config.probes)), out, device)
     if config.directions is not None:
         report["action_following"] = _following(world, list(EpisodeFolder(config.directions)), out, device)
+    if config.again is not None:
+        from v2w_gym.data.reality import ends_alike
+
+        alike = float(np.mean(ends_alike(episodes, config.again)))
+        report["reality_again"] = {"action_noise": config.again, "verdict_agreement": alike}
     (out / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
 
@@ -167,6 +175,12 @@ def format_report(report: Mapping[str, Any]) -> str:
         f"replay of {r['episodes']} held-out episodes: verdict right in {r['verdict_agreement']:.1%}, "
         f"{r['psnr_mean_db']:.1f} dB on average, {r['psnr_by_step_db'][-1]:.1f} dB at the last step"
     ]
+    if "reality_again" in report:
+        a = report["reality_again"]
+        lines.append(
+            f"reality against itself, with noise of {a['action_noise']:g} in the actions: "
+            f"verdict the same in {a['verdict_agreement']:.1%}"
+        )
     for kind, p in report.get("optimism", {}).items():
         lines.append(
             f"optimism, {kind}: imagined success {p['imagined_success']:.2f}, real {p['real_success']:.2f} "

@@ -48,6 +48,15 @@ def test_stillness_fails_and_one_push_ahead_succeeds():
     assert all(outcomes.values())
 
 
+def test_an_episode_run_again_ends_alike_unless_its_actions_are_drowned_in_noise():
+    task = reality.process_task(reality.TASK)
+    episodes = [
+        reality.run_episode(policies.load("converged"), task, seed, settle=bool(seed % 2)) for seed in (0, 1)
+    ]
+    assert reality.ends_alike(episodes, 0.0) == [True, True]
+    assert not all(reality.ends_alike(episodes, 5.0))
+
+
 def test_junk_actions_are_refused():
     with pytest.raises(ValueError, match="action must"):
         reality.run_policy(ConstantPolicy([0.0, 0.0]), [0])

@@ -143,6 +143,12 @@ def _add_validate(parser: argparse.ArgumentParser) -> None:
     add("--directions", help="folder of one constant action per direction; recorded if it is not there")
     add("--episodes", type=int, default=100, help="held-out episodes to replay (default: %(default)s)")
     add(
+        "--again",
+        type=float,
+        metavar="NOISE",
+        help="run them in reality again, with so much noise in the actions: how far it agrees with itself",
+    )
+    add(
         "--out",
         type=Path,
         default=Path("runs/validate"),
@@ -160,7 +166,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     if arguments.directions and not Path(arguments.directions).exists():
         validation.record_directions(arguments.directions)
     given = validation.Validation(
-        arguments.heldout, arguments.probes, arguments.directions, arguments.episodes
+        arguments.heldout, arguments.probes, arguments.directions, arguments.episodes, arguments.again
     )
     print(validation.format_report(validation.validate(world, given, arguments.out)))
     return 0

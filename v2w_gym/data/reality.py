@@ -113,6 +113,27 @@ def run_episode(
     return Episode(np.stack(frames), np.stack(actions), np.array(success), reality.task, name, seed)
 
 
+def ends_alike(episodes: Iterable[Episode], noise: float, seed: int = 0) -> list[bool]:
+    """Run the actions of episodes again, a little changed: whether each ends as it was recorded.
+
+    How far reality agrees with itself. Contact magnifies what no frame shows, so no model that reads frames
+    can be expected to agree with it much further.
+
+    Args:
+        episodes: with actions and seeds.
+        noise: standard deviation of what is added to each action.
+        seed: of the noise.
+    """
+    alike = []
+    for episode in episodes:
+        assert episode.actions is not None  # recorded behaviour has them
+        reality, rng = process_task(episode.task), np.random.default_rng((seed, episode.seed))
+        reality.reset(episode.seed)
+        flags = [reality.advance(action + rng.normal(0.0, noise, len(action))) for action in episode.actions]
+        alike.append(any(flags) == episode.succeeded)
+    return alike
+
+
 def run_policy(policy: PixelPolicy, seeds: Iterable[int], task: str = TASK) -> dict[str, bool]:
     """Run ``policy`` from every seed; the outcome of a start id says if the flag was up after any action."""
     reality = process_task(task)

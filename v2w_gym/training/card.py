@@ -73,6 +73,12 @@ def _validation(report: Mapping[str, Any]) -> list[str]:
         f"simulator's flag in {played['verdict_agreement']:.1%}; {played['psnr_mean_db']:.1f} dB on average "
         f"over all steps, {played['psnr_by_step_db'][-1]:.1f} dB at the last.",
     ]
+    if "reality_again" in report:
+        row = report["reality_again"]
+        lines += [
+            f"Reality agrees with itself in {row['verdict_agreement']:.1%} of them when noise of standard "
+            f"deviation {row['action_noise']:g} is added to the actions.",
+        ]
     if "optimism" in report:
         lines += ["", "| never succeeds in reality | imagined success | episodes |", "|---|---|---|"]
         lines += [
