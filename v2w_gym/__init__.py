@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from v2w_gym.envs.arm import ArmActions, VectorArmActions
     from v2w_gym.envs.keyboard import press
     from v2w_gym.envs.single import WorldModelEnv
+    from v2w_gym.envs.snapshot import Snapshot
     from v2w_gym.envs.vector import WorldModelVectorEnv
     from v2w_gym.envs.world import World, WorldConfig, write_hashes
     from v2w_gym.evaluation import rank
@@ -31,6 +32,7 @@ _HOMES = {
     "ArmActions": "v2w_gym.envs.arm",
     "Context": "v2w_gym.data.starts",
     "Policy": "v2w_gym.policies.base",
+    "Snapshot": "v2w_gym.envs.snapshot",
     "StartContexts": "v2w_gym.data.starts",
     "SuccessDetector": "v2w_gym.rewards.base",
     "VectorArmActions": "v2w_gym.envs.arm",
@@ -50,6 +52,7 @@ __all__ = [
     "ArmActions",
     "Context",
     "Policy",
+    "Snapshot",
     "StartContexts",
     "SuccessDetector",
     "VectorArmActions",

@@ -16,6 +16,7 @@ from v2w_gym.data.episode import ActionArray
 from v2w_gym.data.starts import Context
 from v2w_gym.envs.requests import NOISE_SEEDS, Request
 from v2w_gym.envs.settings import Parts, Settings
+from v2w_gym.envs.snapshot import Episodes, Snapshot
 from v2w_gym.rewards.unjudged import Unjudged
 
 
@@ -122,6 +123,50 @@ class Imagination:
             self.terminated[slot] = self._settings.terminate_on_success and self._succeeded(slot)
             self.truncated[slot] = self.elapsed[slot] >= self.horizon
 
+    def snapshot(self, slots: Sequence[int]) -> Snapshot:
+        """The episodes of ``slots``, which must have begun, as a value that shares nothing with them."""
+        rows = list(slots)
+        return Snapshot(
+            self._parts.model.hash,
+            self._state[rows].clone(),
+            Episodes(
+                self.frames[rows],
+                self.success_prob[rows],
+                self.elapsed[rows],
+                self._context_length[rows],
+                self.terminated[rows],
+                self.truncated[rows],
+            ),
+            tuple(self.tasks[i] for i in rows),
+            tuple(self._starts[i] for i in rows),
+        )
+
+    def restore(self, slots: Sequence[int], snapshot: Snapshot) -> None:
+        """Put row i of ``snapshot`` in place of the episode of ``slots[i]``.
+
+        Raises:
+            ValueError: a snapshot of another model, or of another number of episodes.
+        """
+        if snapshot.model_hash != self._parts.model.hash:
+            raise ValueError(
+                f"the snapshot belongs to the world model {snapshot.model_hash}, this environment runs "
+                f"{self._parts.model.hash}; make it with the same world, weights and sampler"
+            )
+        if len(snapshot) != len(slots):
+            raise ValueError(
+                f"the snapshot holds {len(snapshot)} episodes, to be restored into {len(slots)} slots; "
+                "snapshot[[0, 0, 0]] takes its first one three times"
+            )
+        self._parts.detector.reset(snapshot.tasks, slots)
+        held = snapshot.episodes
+        self._commit_state(slots, snapshot.state.to(self._parts.model.device).clone())
+        self._commit_frames(slots, held.frames, held.success_prob)
+        self.elapsed[slots], self._context_length[slots] = held.elapsed, held.context_length
+        self.terminated[slots], self.truncated[slots] = held.terminated, held.truncated
+        self.started[slots] = True
+        for slot, task, start in zip(slots, snapshot.tasks, snapshot.starts, strict=True):
+            self.tasks[slot], self._starts[slot] = task, start
+
     def _commit_state(self, slots: Sequence[int], state: Any) -> None:
         if len(slots) == len(self.started):
             self._state = state
@@ -133,7 +178,7 @@ class Imagination:
         self._state[list(slots)] = state
 
     def _commit_frames(
-        self, slots: Sequence[int], frames: npt.NDArray[np.uint8], success_prob: npt.NDArray[np.float32]
+        self, slots: Sequence[int], frames: npt.NDArray[np.uint8], success_prob: npt.NDArray[np.floating[Any]]
     ) -> None:
         self.frames[slots] = frames
         self.success_prob[slots] = success_prob

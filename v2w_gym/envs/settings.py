@@ -88,7 +88,7 @@ class Parts:
 
 
 def gather(
-    world: WorldLike | None,
+    world: WorldLike | Parts | None,
     settings: Settings,
     model: WorldModel | None = None,
     detector: SuccessDetector | None = None,
@@ -97,7 +97,8 @@ def gather(
     """Open ``world``; an object given for one of its parts takes that part's place.
 
     Args:
-        world: registered id, folder, hub id, opened world, or a ``WorldConfig`` with all three objects.
+        world: registered id, folder, hub id, opened world, a ``WorldConfig`` with all three objects, or what
+            this function gave before.
         settings: device, dtype, sampler, context_frames, weights and preset are read.
         model: a world model.
         detector: a success detector.
@@ -107,6 +108,8 @@ def gather(
         FileNotFoundError: no such starts.
         ValueError: no world, a model of another size than the world's, or starts that do not fit it.
     """
+    if isinstance(world, Parts):
+        return world
     if world is None:
         raise ValueError(
             f'{GENERIC_ID} needs a world: gym.make("v2w_gym:{GENERIC_ID}", world="path-or-hub-id"); '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -12,6 +13,8 @@ from v2w_gym.envs import requests, spaces
 from v2w_gym.envs.facts import EpisodeFacts
 from v2w_gym.envs.imagination import Imagination
 from v2w_gym.envs.settings import Settings, StartsLike, WorldLike, gather
+from v2w_gym.envs.snapshot import Snapshot
+from v2w_gym.envs.vector import WorldModelVectorEnv, forked
 from v2w_gym.envs.viewer import RENDER_MODES, open_viewer
 from v2w_gym.rewards.base import SuccessDetector
 from v2w_gym.world_model.base import WorldModel
@@ -108,6 +111,34 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, Any]):
         imagination.step([0], self._parts.actions.encode(action)[None])
         flags = bool(imagination.terminated[0]), bool(imagination.truncated[0])
         return self._present(), imagination.reward(0), *flags, imagination.info(0)
+
+    def snapshot(self) -> Snapshot:
+        """The running episode as a value: keep it, ``restore`` it, ``save`` it, ``load`` it elsewhere.
+
+        The generator that draws starts is not part of it: a later reset draws as if nothing had happened.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset.
+        """
+        if not self._imagination.started[0]:
+            raise gymnasium.error.ResetNeeded("there is no episode yet; call env.reset() first")
+        return self._imagination.snapshot([0])
+
+    def restore(self, snapshot: Snapshot) -> tuple[spaces.Observation, dict[str, Any]]:
+        """Go back to ``snapshot``; the next steps are bit for bit those that followed it.
+
+        Returns:
+            Its observation and info.
+
+        Raises:
+            ValueError: of another model, or of several episodes; the running episode goes on undisturbed.
+        """
+        self._imagination.restore([0], snapshot)
+        return self._present(), self._imagination.info(0)
+
+    def fork(self, n: int, noise_seeds: Sequence[int] | None = None) -> WorldModelVectorEnv:
+        """``n`` slots that all go on from here; see :meth:`WorldModelVectorEnv.fork`."""
+        return forked(self._parts, self._settings, self.snapshot(), n, noise_seeds)
 
     def _present(self) -> spaces.Observation:
         if self._viewer is not None:

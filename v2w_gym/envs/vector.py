@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium
@@ -16,8 +17,9 @@ from v2w_gym import config as configuration
 from v2w_gym.data.episode import FrameArray
 from v2w_gym.envs import requests, spaces
 from v2w_gym.envs.imagination import Imagination
-from v2w_gym.envs.settings import Settings, StartsLike, WorldLike, gather
+from v2w_gym.envs.settings import Parts, Settings, StartsLike, WorldLike, gather
 from v2w_gym.envs.slot import Slot
+from v2w_gym.envs.snapshot import Snapshot
 from v2w_gym.envs.viewer import RENDER_MODES, open_viewer
 from v2w_gym.envs.world import no_starts
 from v2w_gym.rewards.base import SuccessDetector
@@ -54,7 +56,7 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, Any, npt.NDArray[Any]]):
     def __init__(
         self,
         num_envs: int = 1,
-        world: WorldLike | None = None,
+        world: WorldLike | Parts | None = None,
         *,
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = "same_step",
@@ -139,7 +141,7 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, Any, npt.NDArray[Any]]):
     def _begin(self, slots: Sequence[int], asked: Sequence[requests.Request]) -> None:
         self._imagination.reset(slots, asked, [self.envs[i].np_random for i in slots])
 
-    def _check_started(self, started: Flags, renewed: Sequence[int] = ()) -> None:
+    def _check_started(self, started: Flags, renewed: Iterable[int] = ()) -> None:
         started[list(renewed)] = True
         if not started.all():
             raise gymnasium.error.ResetNeeded(
@@ -178,6 +180,39 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, Any, npt.NDArray[Any]]):
         flags = imagination.terminated.copy(), imagination.truncated.copy()
         infos = self._finish()
         return self._present(), rewards, *flags, infos
+
+    def snapshot(self, slots: Sequence[int] | None = None) -> Snapshot:
+        """Episodes of the given slots, or of all, as a value; see :meth:`WorldModelEnv.snapshot`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: a slot has no episode yet.
+        """
+        chosen = _chosen(slots, self.num_envs)
+        self._check_started(self._imagination.started.copy(), renewed=set(range(self.num_envs)) - set(chosen))
+        return self._imagination.snapshot(chosen)
+
+    def restore(self, snapshot: Snapshot, slots: Sequence[int] | None = None) -> spaces.Observation:
+        """Put the episodes of ``snapshot`` into the given slots, or into all; returns all observations.
+
+        Raises:
+            ValueError: of another model or number of episodes; all episodes go on undisturbed.
+        """
+        self._imagination.restore(_chosen(slots, self.num_envs), snapshot)
+        return self._present()
+
+    def fork(self, slot: int, n: int, noise_seeds: Sequence[int] | None = None) -> WorldModelVectorEnv:
+        """A vector environment of ``n`` slots that all go on from the episode of ``slot``.
+
+        Weights are shared, and this environment is left alone. Slots of a fork stand still when their
+        episode ends (``autoreset_mode="disabled"``).
+
+        Args:
+            slot: whose episode.
+            n: how many.
+            noise_seeds: noise of each slot from here on; None lets all meet the noise of ``slot``, so that
+                they differ by their actions alone.
+        """
+        return forked(self._parts, self._settings, self.snapshot([slot]), n, noise_seeds)
 
     def _finish(self) -> dict[str, Any]:
         """The infos of a step; with same-step autoreset, ended slots hand in their last frame first."""
@@ -234,6 +269,26 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, Any, npt.NDArray[Any]]):
             )
         for slot, value in zip(self.envs, rows, strict=True):
             setattr(slot, name, value)
+
+
+def forked(
+    parts: Parts, settings: Settings, snapshot: Snapshot, n: int, noise_seeds: Sequence[int] | None
+) -> WorldModelVectorEnv:
+    """``n`` slots that go on from the one episode of ``snapshot``."""
+    rows = snapshot[[0] * n]
+    rows = rows if noise_seeds is None else rows.with_noise(noise_seeds)
+    same = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    envs = WorldModelVectorEnv(n, parts, autoreset_mode="disabled", **same)
+    envs.restore(rows)
+    return envs
+
+
+def _chosen(slots: Sequence[int] | None, count: int) -> list[int]:
+    """Slots by number; all without any."""
+    chosen = list(range(count)) if slots is None else [int(i) for i in slots]
+    if len(set(chosen)) < len(chosen) or not all(0 <= i < count for i in chosen):
+        raise ValueError(f"slots must be distinct numbers in 0..{count - 1}, got {chosen}")
+    return chosen
 
 
 def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:

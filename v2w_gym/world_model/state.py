@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from tensordict import TensorDict, tensorclass
 
 from v2w_gym.world_model.temporal import TemporalConv
 from v2w_gym.world_model.unet import VideoUNet
+
+_SEPARATOR = "|"  # keys of layers hold slashes
 
 
 @tensorclass
@@ -41,6 +45,23 @@ class WorldState:
         """``(b, a)``, the action that led to the newest frame."""
         rows = torch.arange(len(self.seed), device=self.seed.device)
         return self.actions[rows, self.frame_index % self.actions.shape[1]]
+
+
+def to_tensors(state: WorldState) -> dict[str, torch.Tensor]:
+    """Every tensor of a state by a flat name, on the CPU; see ``from_tensors``."""
+    flat: TensorDict = state.to_tensordict().flatten_keys(_SEPARATOR)  # type: ignore[attr-defined]
+    return {name: value.contiguous().cpu() for name, value in flat.items()}
+
+
+def from_tensors(tensors: Mapping[str, torch.Tensor]) -> WorldState:
+    """The state that ``to_tensors`` took apart."""
+    batch = [len(tensors["seed"])]
+    parts = TensorDict(dict(tensors), batch_size=batch).unflatten_keys(_SEPARATOR)
+    for name in ("cache", "context"):  # an empty one leaves no tensor behind
+        if name not in parts.keys():  # noqa: SIM118
+            parts[name] = TensorDict({}, batch_size=batch)
+    state: WorldState = WorldState.from_tensordict(parts)  # type: ignore[attr-defined]
+    return state
 
 
 def empty_cache(unet: VideoUNet, batch: int, height: int, width: int, device: torch.device) -> TensorDict:

@@ -1,0 +1,120 @@
+"""Imagined episodes as a value: kept, gone back to, branched, saved, and loaded in another process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from v2w_gym.data.episode import FrameArray
+from v2w_gym.world_model.state import WorldState, from_tensors, to_tensors
+
+_STATE, _EPISODE = "state/", "episode/"
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """What an environment knows of its episodes beside the model's state; one row per slot.
+
+    Attributes:
+        frames: ``(b, h, w, 3)`` uint8, the newest frame.
+        success_prob: ``(b,)`` float64, the detector's probability for it.
+        elapsed: ``(b,)`` int64, steps since the reset.
+        context_length: ``(b,)`` int64, frames that the episode began from.
+        terminated: ``(b,)`` bool.
+        truncated: ``(b,)`` bool.
+    """
+
+    frames: FrameArray
+    success_prob: npt.NDArray[np.float64]
+    elapsed: npt.NDArray[np.int64]
+    context_length: npt.NDArray[np.int64]
+    terminated: npt.NDArray[np.bool_]
+    truncated: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Episodes of one or more slots at one moment. Success detectors with a memory of their own lose it.
+
+    Attributes:
+        model_hash: names the world model that they belong to.
+        state: the model's state of each row.
+        episodes: everything else.
+        tasks: instruction of each row.
+        starts: id of the start of each row.
+    """
+
+    model_hash: str
+    state: Any
+    episodes: Episodes
+    tasks: tuple[str, ...]
+    starts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, rows: Sequence[int]) -> Snapshot:
+        """The given rows, in that order, repeated as often as they are named."""
+        rows = list(rows)
+        return replace(
+            self,
+            state=self.state[rows],
+            episodes=Episodes(**{k: v[rows] for k, v in vars(self.episodes).items()}),
+            tasks=tuple(self.tasks[i] for i in rows),
+            starts=tuple(self.starts[i] for i in rows),
+        )
+
+    def with_noise(self, seeds: Sequence[int]) -> Snapshot:
+        """The same past, and the noise of other seeds, one per row, from here on."""
+        if len(seeds) != len(self):
+            raise ValueError(f"noise seeds must be one for each of {len(self)} rows, got {len(seeds)}")
+        state = self.state.clone()
+        state.seed = torch.tensor(list(seeds), dtype=torch.int64, device=state.seed.device)
+        return replace(self, state=state)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file.
+
+        Raises:
+            TypeError: the state of a world model that is not ours.
+        """
+        if not isinstance(self.state, WorldState):
+            raise TypeError(f"only states of Vid2World can be saved, got a {type(self.state).__name__}")
+        tensors = {_STATE + name: value for name, value in to_tensors(self.state).items()}
+        tensors |= {_EPISODE + name: torch.from_numpy(v.copy()) for name, v in vars(self.episodes).items()}
+        facts = {"model_hash": self.model_hash, "tasks": self.tasks, "starts": self.starts}
+        save_file(tensors, path, metadata={"snapshot": json.dumps(facts)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Snapshot:
+        """Read what ``save`` wrote.
+
+        Raises:
+            ValueError: a damaged file, or something else.
+        """
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                facts = json.loads((file.metadata() or {})["snapshot"])
+                held = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} is damaged or no snapshot ({error}); save it again") from error
+        part = {
+            prefix: {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
+            for prefix in (_STATE, _EPISODE)
+        }
+        return cls(
+            facts["model_hash"],
+            from_tensors(part[_STATE]),
+            Episodes(**{name: value.numpy() for name, value in part[_EPISODE].items()}),
+            tuple(facts["tasks"]),
+            tuple(facts["starts"]),
+        )
