@@ -87,11 +87,11 @@ def test_the_world_folder_is_described_key_by_key(tiny_world):
 
 
 def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    return re.findall(r"```python\n(.*?)```", README + page("environments.md"), re.DOTALL)
 
 
 @pytest.mark.parametrize("code", blocks(), ids=[f"block {i}" for i in range(len(blocks()))])
-def test_the_readme_runs(code, tiny_world):
+def test_the_readme_and_the_page_on_environments_run(code, tiny_world):
     """As printed, but in the tiny world and with a policy that fits its frames."""
     code = code.replace(
         '"v2w_gym:Vid2World-DrawerClose-v0"', f'"v2w_gym:Vid2World-v0", world={str(tiny_world)!r}'
@@ -100,7 +100,7 @@ def test_the_readme_runs(code, tiny_world):
     code = code.replace(
         'policies.load("converged")', 'policies.resolve("v2w_gym.policies.simple:StillPolicy")'
     )
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, "page", "exec"), {})
 
 
 def test_links_lead_somewhere():
