@@ -15,6 +15,7 @@ from v2w_gym.data import behaviours
 from v2w_gym.data.episode import Episode
 from v2w_gym.data.starts import StartContexts
 from v2w_gym.envs.settings import Settings
+from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.timeline import Parallel, Stepping, clip, twin
 
 ROOT = Path(__file__).parents[1]
@@ -112,3 +113,8 @@ def test_links_lead_somewhere():
 def test_every_setting_of_an_environment_is_on_its_page():
     text = page("environments.md")
     assert [f.name for f in dataclasses.fields(Settings) if f"`{f.name}`" not in text] == []
+
+
+def test_every_setting_of_the_sampler_is_on_its_page():
+    text = page("world-model.md")
+    assert [f.name for f in dataclasses.fields(SamplerConfig) if f"| `{f.name}` |" not in text] == []
