@@ -21,7 +21,7 @@ from v2w_gym.world_model.released import skeleton, source, staging
 from v2w_gym.world_model.released.convert import convert
 from v2w_gym.world_model.released.presets import PRESETS, shipped
 from v2w_gym.world_model.released.random_weights import tiny_values, write_random
-from v2w_gym.world_model.released.sizes import read_sizes, sizes_from
+from v2w_gym.world_model.released.sizes import beside, read_sizes, sizes_from
 from v2w_gym.world_model.released.transfer import transfer
 from v2w_gym.world_model.sampler import SamplerConfig
 
@@ -452,3 +452,19 @@ def test_weight_transfer_is_that_of_the_public_code(mode):
             assert torch.allclose(causal[name.removeprefix(f"{mode}/")], expected, atol=1e-6), name
     with pytest.raises(ValueError, match="unknown weight transfer"):
         causalize({}, "sideways")
+
+
+def test_sizes_beside_the_file_are_found_and_other_files_of_that_name_are_not(tmp_path):
+    (tmp_path / "model.ckpt").touch()
+    assert beside(tmp_path / "model.ckpt") is None
+    (tmp_path / "config.json").write_text('{"architectures": ["Other"]}')
+    assert beside(tmp_path / "model.ckpt") is None
+    (tmp_path / "config.yaml").write_text("model: {params: {unet_config: {}}}")
+    assert beside(tmp_path / "model.ckpt") == tmp_path / "config.yaml"
+
+
+@needs_parity
+def test_a_checkpoint_with_its_sizes_beside_it_needs_no_more():
+    alone = Vid2World.from_pretrained(PARITY / "checkpoint.ckpt")
+    named = Vid2World.from_pretrained(PARITY / "checkpoint.ckpt", config=PARITY / "config.json")
+    assert alone.hash == named.hash

@@ -221,7 +221,8 @@ class Vid2World:
             path: folder, hub id ``owner/name``, or a checkpoint file.
             device: where to put it.
             sampler: settings that replace those of ``world.json``; see ``SamplerConfig``.
-            config: sizes of a checkpoint file, as the released yaml names them; None takes the released ones.
+            config: sizes of a checkpoint file, as the released yaml names them; None takes a ``config.json``
+                or ``config.yaml`` of such sizes beside it, else the released ones.
             dtype: of the weights; each tensor is cast as it is read.
         """
         folder = located(path, config)

@@ -24,7 +24,7 @@ from v2w_gym.world_model.released.parts import Part, split
 from v2w_gym.world_model.released.presets import check_domain, domain_of, shipped
 from v2w_gym.world_model.released.rename import rename
 from v2w_gym.world_model.released.resampler import load_resampler
-from v2w_gym.world_model.released.sizes import Sizes, read_sizes
+from v2w_gym.world_model.released.sizes import Sizes, beside, read_sizes
 from v2w_gym.world_model.released.staging import Staging
 from v2w_gym.world_model.released.unet import unet_rules, unet_tensor
 from v2w_gym.world_model.sampler import SamplerConfig
@@ -53,7 +53,8 @@ def convert(
     Args:
         source: Lightning, DeepSpeed or bare file of torch, or safetensors.
         out: folder to make.
-        config: sizes, named as in the released yaml; None takes those of the released models.
+        config: sizes, named as in the released yaml; None takes a ``config.json`` or ``config.yaml`` of such
+            sizes beside the file, else those of the released models.
         domain: ``"rt1"``, ``"csgo"`` or ``"recon"``; None reads it off the width of the actions.
         dtype: of the weights written; None keeps that of the file.
         progress: whether to show a bar.
@@ -68,6 +69,7 @@ def convert(
         OSError: too little disk space.
         ValueError: a damaged or foreign file, sizes that do not fit it, or the wrong domain.
     """
+    config = beside(source) if config is None else config
     asked = {"domain": domain, "dtype": str(dtype)}
     with Staging(Path(source), Path(out), config, asked) as staging:
         if not staging.done:

@@ -124,6 +124,23 @@ def read_sizes(path: str | Path) -> Sizes:
     return sizes_from(values, str(path))
 
 
+def beside(source: str | Path) -> Path | None:
+    """The file of sizes that lies beside a checkpoint, ``config.json`` or ``config.yaml``, if there is one.
+
+    A file of that name with other contents, as hub repositories have them, is none.
+    """
+    for name in ("config.json", "config.yaml", "config.yml"):
+        path = Path(source).expanduser().with_name(name)
+        try:
+            values = yaml.safe_load(path.read_text())
+            found = "unet_config" in values["model"]["params"]
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+            continue
+        if found:
+            return path
+    return None
+
+
 def sizes_from(values: Any, where: str = "config") -> Sizes:
     """The same from what such a file holds."""
     top = _section(values, where, "")

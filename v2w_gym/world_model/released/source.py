@@ -89,7 +89,9 @@ def _only_checkpoint(names: Sequence[str], where: str) -> str:
 def _converted(path: Path, config: str | Path | None, domain: str | None) -> Path:
     """The conversion of a file, made where it is not in the cache yet."""
     from v2w_gym.world_model.released.convert import convert
+    from v2w_gym.world_model.released.sizes import beside
 
+    config = beside(path) if config is None else config
     path, stat = path.resolve(), path.stat()
     sizes = "" if config is None else Path(config).expanduser().read_text()
     named = f"{FORMAT}\n{path}\n{stat.st_size}\n{stat.st_mtime_ns}\n{sizes}"
