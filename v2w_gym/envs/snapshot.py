@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from v2w_gym.data.episode import FrameArray
-from v2w_gym.world_model.state import WorldState, from_tensors, to_tensors
-
-_STATE, _EPISODE = "state/", "episode/"
+from v2w_gym.world_model.archive import load_state, save_state
+from v2w_gym.world_model.state import WorldState, with_seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +72,7 @@ class Snapshot:
         """The same past, and the noise of other seeds, one per row, from here on."""
         if len(seeds) != len(self):
             raise ValueError(f"noise seeds must be one for each of {len(self)} rows, got {len(seeds)}")
-        state = self.state.clone()
-        state.seed = torch.tensor(list(seeds), dtype=torch.int64, device=state.seed.device)
-        return replace(self, state=state)
+        return replace(self, state=with_seeds(self.state, seeds))
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file.
@@ -89,10 +82,8 @@ class Snapshot:
         """
         if not isinstance(self.state, WorldState):
             raise TypeError(f"only states of Vid2World can be saved, got a {type(self.state).__name__}")
-        tensors = {_STATE + name: value for name, value in to_tensors(self.state).items()}
-        tensors |= {_EPISODE + name: torch.from_numpy(v.copy()) for name, v in vars(self.episodes).items()}
         facts = {"model_hash": self.model_hash, "tasks": self.tasks, "starts": self.starts}
-        save_file(tensors, path, metadata={"snapshot": json.dumps(facts)})
+        save_state(path, self.state, vars(self.episodes), facts)
 
     @classmethod
     def load(cls, path: str | Path) -> Snapshot:
@@ -101,20 +92,6 @@ class Snapshot:
         Raises:
             ValueError: a damaged file, or something else.
         """
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                facts = json.loads((file.metadata() or {})["snapshot"])
-                held = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} is damaged or no snapshot ({error}); save it again") from error
-        part = {
-            prefix: {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
-            for prefix in (_STATE, _EPISODE)
-        }
-        return cls(
-            facts["model_hash"],
-            from_tensors(part[_STATE]),
-            Episodes(**{name: value.numpy() for name, value in part[_EPISODE].items()}),
-            tuple(facts["tasks"]),
-            tuple(facts["starts"]),
-        )
+        state, arrays, facts = load_state(path)
+        tasks, starts = tuple(facts["tasks"]), tuple(facts["starts"])
+        return cls(facts["model_hash"], state, Episodes(**arrays), tasks, starts)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import torch
 from tensordict import TensorDict, tensorclass
 
 from v2w_gym.world_model.temporal import TemporalConv
 from v2w_gym.world_model.unet import VideoUNet
-
-_SEPARATOR = "|"  # keys of layers hold slashes
 
 
 @tensorclass
@@ -47,21 +45,11 @@ class WorldState:
         return self.actions[rows, self.frame_index % self.actions.shape[1]]
 
 
-def to_tensors(state: WorldState) -> dict[str, torch.Tensor]:
-    """Every tensor of a state by a flat name, on the CPU; see ``from_tensors``."""
-    flat: TensorDict = state.to_tensordict().flatten_keys(_SEPARATOR)  # type: ignore[attr-defined]
-    return {name: value.contiguous().cpu() for name, value in flat.items()}
-
-
-def from_tensors(tensors: Mapping[str, torch.Tensor]) -> WorldState:
-    """The state that ``to_tensors`` took apart."""
-    batch = [len(tensors["seed"])]
-    parts = TensorDict(dict(tensors), batch_size=batch).unflatten_keys(_SEPARATOR)
-    for name in ("cache", "context"):  # an empty one leaves no tensor behind
-        if name not in parts.keys():  # noqa: SIM118
-            parts[name] = TensorDict({}, batch_size=batch)
-    state: WorldState = WorldState.from_tensordict(parts)  # type: ignore[attr-defined]
-    return state
+def with_seeds(state: WorldState, seeds: Sequence[int]) -> WorldState:
+    """The same past, and noise keys of other episodes from here on; ``state`` is left as it was."""
+    other: WorldState = state.clone()  # type: ignore[attr-defined]  # tensorclass adds it
+    other.seed = torch.tensor(list(seeds), dtype=torch.int64, device=state.seed.device)
+    return other
 
 
 def empty_cache(unet: VideoUNet, batch: int, height: int, width: int, device: torch.device) -> TensorDict:
