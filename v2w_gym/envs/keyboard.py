@@ -98,7 +98,7 @@ class KeyboardMouse:
             raise ValueError(
                 f"action must have the fields {', '.join(fields)}, "
                 f"got {', '.join(map(str, action)) or 'none'}; "
-                'v2w_gym.envs.keyboard.press("w", clicks=("left",), mouse=(30, 0)) makes one'
+                'v2w_gym.press("w", clicks=("left",), mouse=(30, 0)) makes one'
             )
         counts = {"keys": 2, "clicks": 2, "mouse_x": len(MOUSE_X), "mouse_y": len(MOUSE_Y)}
         whole = {name: _whole(name, action[name], (*lead, *fields[name]), counts[name]) for name in fields}
