@@ -12,6 +12,7 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +60,12 @@ def imagine(folder: Path, steps: int = 2) -> Figures:
     return figures
 
 
-def _measured(stage: Callable[[Path], Figures], folder: Path, sender: object) -> None:
+def _measured(stage: Callable[[Path], Figures], folder: Path, sender: Connection[Figures, None]) -> None:
     begin = time.perf_counter()
     figures = stage(folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     total = {f"{stage.__name__}_s": time.perf_counter() - begin, f"{stage.__name__}_peak_gib": peak}
-    sender.send({**total, **figures})  # type: ignore[attr-defined]
+    sender.send({**total, **figures})
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from v2w_gym.world_model.loading import read_module
 from v2w_gym.world_model.released.container import read_checkpoint
 from v2w_gym.world_model.released.parts import split
 from v2w_gym.world_model.released.source import located
+from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.unet import VideoUNet
 from v2w_gym.world_model.vid2world import Vid2World
 
@@ -26,6 +27,17 @@ PARITY = Path(os.environ.get("V2W_PARITY", Path(__file__).parents[2] / "shared" 
 needs_parity = pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference fixtures in {PARITY}")
 CHECKPOINT, CONFIG = PARITY / "checkpoint.ckpt", PARITY / "config.json"
 RELEASED_SCHEDULE = ScheduleConfig(use_dynamic_rescale=True)
+RELEASED_SAMPLER = SamplerConfig(
+    steps=50,
+    guidance_scale=2.5,
+    guidance_rescale=0.7,
+    history="recompute",
+    history_level="penultimate",
+    eta=1.0,
+    last_level=0,
+    sample_posterior=True,
+)
+"""What the public code does."""
 
 
 def read(name: str) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from parity import CHECKPOINT, CONFIG, PARITY, RELEASED_SCHEDULE, needs_parity, released_model
+from parity import (
+    CHECKPOINT,
+    CONFIG,
+    PARITY,
+    RELEASED_SAMPLER,
+    RELEASED_SCHEDULE,
+    needs_parity,
+    released_model,
+)
 from safetensors.torch import load_file, save_file
 from tensordict import TensorDict
 
@@ -21,7 +30,6 @@ from v2w_gym.world_model.released.convert import convert
 from v2w_gym.world_model.released.presets import PRESETS, shipped
 from v2w_gym.world_model.released.random_weights import tiny_values, write_random
 from v2w_gym.world_model.released.sizes import read_sizes
-from v2w_gym.world_model.sampler import SamplerConfig
 
 FRAME = (64, 128)
 
@@ -106,17 +114,7 @@ def test_shipped_sizes_are_the_released_ones(domain):
 def test_the_public_entry_point_reads_schedule_and_sampler():
     model = released_model()
     assert model.dynamics.diffusion.config == RELEASED_SCHEDULE
-    assert model.dynamics.sampler.config == SamplerConfig(
-        steps=50,
-        guidance_scale=2.5,
-        guidance_rescale=0.7,
-        history="recompute",
-        history_level="penultimate",
-        eta=1.0,
-        last_level=0,
-        sample_posterior=True,
-        window=10,
-    )
+    assert model.dynamics.sampler.config == replace(RELEASED_SAMPLER, window=10)
     assert model.frame_size == (64, 96)
     assert model.action_bound is None
     assert released_model().dynamics.sampler.history_level == 39

@@ -1,8 +1,10 @@
 """A frame sampled from a released network, and its training loss, as the public implementation has them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from parity import RELEASED_SCHEDULE, needs_parity, read, relative, released_unet
+from parity import RELEASED_SAMPLER, RELEASED_SCHEDULE, needs_parity, read, relative, released_unet
 from tensordict import TensorDict
 
 from v2w_gym.world_model.actions import shift
@@ -11,14 +13,7 @@ from v2w_gym.world_model.dynamics import LatentDynamics
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.timeline import clip
 
-PUBLIC = SamplerConfig(
-    steps=5,
-    guidance_scale=2.5,
-    guidance_rescale=0.7,
-    history="recompute",
-    history_level="penultimate",
-    last_level=0,
-)
+PUBLIC = replace(RELEASED_SAMPLER, steps=5, eta=0.0)
 
 
 class Recorded:
@@ -53,7 +48,7 @@ def episode(name, **changes):
     """Dynamics, state and actions still to take, as the public implementation was given them."""
     given = read(name)
     eta = float(given["eta"])
-    config = SamplerConfig(**{**vars(PUBLIC), "eta": eta, "steps": len(given["ddim_timesteps"]), **changes})
+    config = replace(PUBLIC, **{"eta": eta, "steps": len(given["ddim_timesteps"]), **changes})
     unet = released_unet(**({"temporal_norm": "frame"} if config.history == "stream" else {}))
     dynamics = LatentDynamics(unet, RELEASED_SCHEDULE, config, source=Recorded(given))
     latents, actions = given["z_history"].transpose(1, 2), given["action_raw"]
@@ -144,7 +139,7 @@ def test_a_long_episode_goes_on_from_its_newest_frames():
         asked.append((tuple(latents.shape[:2]), index.tolist()))
         return latents, tokens(given)
 
-    config = SamplerConfig(**{**vars(PUBLIC), "steps": 1, "window": 3})
+    config = replace(PUBLIC, steps=1, window=3)
     dynamics = LatentDynamics(released_unet(), RELEASED_SCHEDULE, config, rebuild)
     state = dynamics.init(
         given["z_history"].transpose(1, 2)[:, :1], torch.zeros(1, 0, 13), [0], tokens(given)

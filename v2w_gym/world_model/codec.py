@@ -62,25 +62,27 @@ class FrameCodec(nn.Module):
         return rearrange(x, "b (c p q) h w -> b (h p) (w q) c", p=self.patch, q=self.patch)
 
     @torch.no_grad()
-    def encode(self, frames: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-        """Frames ``(b, h, w, 3)`` uint8 to latents ``(b, c, h', w')`` float32, normalised.
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames ``(b, h, w, 3)`` uint8 to latents ``(b, c, h', w')`` float32, normalised."""
+        return torch.cat([self.encode_pixels(self.pixels(part)) for part in frames.split(CHUNK)])
+
+    @torch.no_grad()
+    def encode_pixels(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """The same for what ``pixels`` gives.
 
         Args:
-            frames: see above.
+            x: see above.
             noise: unit normal in the shape of the result draws from the posterior; None takes its mode.
         """
-        if noise is None:
-            return torch.cat([self.encode_pixels(self.pixels(part)) for part in frames.split(CHUNK)])
-        pairs = zip(frames.split(CHUNK), noise.split(CHUNK), strict=True)
-        return torch.cat([self.encode_pixels(self.pixels(part), e) for part, e in pairs])
-
-    def encode_pixels(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-        """The same for what ``pixels`` gives."""
-        drawn_from = self.vae.encode(x.to(self.vae.dtype)).latent_dist
-        latents: torch.Tensor = drawn_from.mean
-        if noise is not None:
-            latents = latents + drawn_from.std * noise.to(latents)
-        return ((latents - self.mean) / self.std).float()
+        latents = []
+        for start in range(0, len(x), CHUNK):
+            part = slice(start, start + CHUNK)
+            drawn_from = self.vae.encode(x[part].to(self.vae.dtype)).latent_dist
+            z = drawn_from.mean
+            if noise is not None:
+                z = z + drawn_from.std * noise[part].to(z)
+            latents.append(((z - self.mean) / self.std).float())
+        return torch.cat(latents)
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -91,11 +93,14 @@ class FrameCodec(nn.Module):
             parts.append(x.add_(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8))
         return torch.cat(parts)
 
+    @torch.no_grad()
     def decode_pixels(self, latents: torch.Tensor) -> torch.Tensor:
         """The same to what ``pixels`` gives of a frame, but not cut off at -1 and 1."""
-        scaled = latents.to(self.mean) * self.std + self.mean
-        pixels: torch.Tensor = self.vae.decode(scaled.to(self.vae.dtype)).sample
-        return pixels.float()
+        pixels = []
+        for part in latents.split(CHUNK):
+            scaled = part.to(self.mean) * self.std + self.mean
+            pixels.append(self.vae.decode(scaled.to(self.vae.dtype)).sample.float())
+        return torch.cat(pixels)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write ``config.json`` and safetensors in the diffusers layout."""

@@ -110,14 +110,14 @@ class Sampler:
             ``(b, c, h, w)`` float32.
         """
         config, frame = self.config, index[:, None]
-        z = self._noise(like, seeds, frame, "frame")
+        z = self.noise(like.shape[1:], seeds, frame, "frame")
         for i, now in enumerate(self.levels):
             last = i == len(self.levels) - 1
             v = predict(z, now, True)
             if config.guidance_scale != 1.0:
                 guided = guide(v, predict(z, now, False), config.guidance_scale)
                 v = match_deviation(guided, v, config.guidance_rescale)
-            fresh = self._noise(like, seeds, frame, "step", i) if config.eta > 0 else None
+            fresh = self.noise(like.shape[1:], seeds, frame, "step", i) if config.eta > 0 else None
             here = torch.full((len(z), 1), now, device=z.device)
             then = torch.full_like(here, config.last_level if last else self.levels[i + 1])
             z = self.diffusion.ddim(z, v[:, -1:], here, then, config.eta, fresh, keep_scale=last)
@@ -138,12 +138,12 @@ class Sampler:
         if self.history_level < 0:
             return latents, 0
         level = torch.full(latents.shape[:2], self.history_level, device=latents.device)
-        drawn = self._noise(latents[:, 0], seeds, index, "history")
+        drawn = self.noise(latents.shape[2:], seeds, index, "history")
         return self.diffusion.at(level).noisy(latents, drawn), self.history_level
 
-    def _noise(
-        self, like: torch.Tensor, seeds: Sequence[int], index: torch.Tensor, stream: str, step: int = 0
+    def noise(
+        self, shape: Sequence[int], seeds: Sequence[int], index: torch.Tensor, stream: str, step: int = 0
     ) -> torch.Tensor:
-        """``(b, f, c, h, w)`` for frames ``index`` ``(b, f)``."""
-        columns = [self.source(seeds, column, stream, like.shape[1:], step) for column in index.T.tolist()]
-        return torch.stack(columns, dim=1).to(like.device)
+        """Unit normal ``(b, f, *shape)`` for the frames ``index`` ``(b, f)``, on its device."""
+        columns = [self.source(seeds, column, stream, shape, step) for column in index.T.tolist()]
+        return torch.stack(columns, dim=1).to(index.device)

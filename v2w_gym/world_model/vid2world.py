@@ -15,7 +15,7 @@ from tensordict import TensorDict
 
 from v2w_gym.config import config_hash, from_dict, load, to_dict
 from v2w_gym.shapes import FramesLike, check_action, frames_to_tensor
-from v2w_gym.world_model.codec import CHUNK, FrameCodec
+from v2w_gym.world_model.codec import FrameCodec
 from v2w_gym.world_model.diffusion import ScheduleConfig
 from v2w_gym.world_model.dynamics import LatentDynamics
 from v2w_gym.world_model.loading import read_module
@@ -144,11 +144,8 @@ class Vid2World:
         drawn = None
         if self.dynamics.sampler.config.sample_posterior:
             shape = (self.codec.latent_channels, *(side // self.codec.reduction for side in self.frame_size))
-            columns = [self.dynamics.sampler.source(seeds, at, "encode", shape, 0) for at in index.T.tolist()]
-            drawn = torch.stack(columns, dim=1).flatten(0, 1).to(pixels.device)
-        parts = pixels.split(CHUNK)
-        noises = [None] * len(parts) if drawn is None else drawn.split(CHUNK)
-        latents = torch.cat([self.codec.encode_pixels(x, e) for x, e in zip(parts, noises, strict=True)])
+            drawn = self.dynamics.sampler.noise(shape, seeds, index, "encode").flatten(0, 1)
+        latents = self.codec.encode_pixels(pixels, drawn)
         return latents.reshape(*index.shape, *latents.shape[1:])
 
     def _context(self, pixels: torch.Tensor, latent: torch.Tensor) -> TensorDict:
@@ -166,8 +163,7 @@ class Vid2World:
         self, latents: torch.Tensor, seeds: Sequence[int], index: torch.Tensor
     ) -> tuple[torch.Tensor, TensorDict]:
         """See ``recompute.Rebuild``."""
-        flat = latents.flatten(0, 1)
-        pixels = torch.cat([self.codec.decode_pixels(part) for part in flat.split(CHUNK)]).clamp(-1, 1)
+        pixels = self.codec.decode_pixels(latents.flatten(0, 1)).clamp(-1, 1)
         anew = self._encode(pixels, seeds, index)
         return anew, self._context(pixels[:: index.shape[1]], anew[:, 0])
 
