@@ -34,13 +34,12 @@ def drawn(axis: Parallel, names: list[str]) -> str:
 
 
 def ring(window: int, frames: int) -> str:
-    """Which frame lies in which place of the cache after the step that makes each."""
-    cache = TensorDict({"frames": torch.full((1, window + 1), -1)}, batch_size=[1])
-    lines = ["frame " + "".join(f"{f'place {i}':>9}" for i in range(window + 1))]
+    """Which finished frame lies in which place of the cache after the step that makes each."""
+    cache = TensorDict({"frames": torch.full((1, window), -1)}, batch_size=[1])
+    lines = ["frame " + "".join(f"{f'place {i}':>9}" for i in range(window))]
     for t in range(1, frames):
         Stepping(cache, torch.tensor([[t - 1, t]]), keep=1)
-        names = {-1: "-", t: f"({t})"}
-        places = [names.get(int(frame), str(int(frame))) for frame in cache["frames"][0]]
+        places = ["-" if frame < 0 else str(frame) for frame in cache["frames"][0].tolist()]
         lines.append(f"{t:>4}  " + "".join(f"{place:>9}" for place in places))
     return "\n".join(lines)
 

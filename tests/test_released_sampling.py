@@ -24,6 +24,9 @@ class Recorded:
         self.history, self.steps = given["z_history"].shape[2], len(given["ddim_timesteps"])
 
     def __call__(self, seeds, frames, stream, shape, step=0):
+        return torch.stack([self.column(column, stream, shape, step) for column in frames.T.tolist()], 1)
+
+    def column(self, frames, stream, shape, step):
         (frame,) = set(frames)
         self.asked.add((stream, frame, step))
         return self.draw(frame, stream, step).expand(len(frames), *shape)
@@ -80,8 +83,9 @@ def test_the_steps_on_the_way_are_those_too():
     dynamics.history.network = watch
     dynamics.step(state, actions[:, 0])
     for step in range(dynamics.sampler.config.steps):
-        (z, levels, conditional), (_, _, free) = seen[2 * step : 2 * step + 2]
+        (z, free_z), (levels, _), (conditional, free) = (both.chunk(2) for both in seen[step])
         at = f"step{step:02d}"
+        assert torch.equal(z, free_z)
         assert torch.equal(levels, given[f"{at}/timesteps"])
         assert relative(z.transpose(1, 2), given[f"{at}/x_in"]) < 1e-4
         assert relative(conditional.transpose(1, 2), given[f"{at}/v_cond"]) < 1e-4

@@ -75,6 +75,11 @@ np.save({str(tmp_path / "frame.npy")!r}, observation["pixels"])
     np.testing.assert_array_equal(np.load(tmp_path / "frame.npy"), expected[0][0]["pixels"])
 
 
+def apart(a, b):
+    """Largest difference in grey levels; rounding depends on a row's place in its batch."""
+    return np.abs(a.astype(int) - b).max()
+
+
 def test_a_fork_shares_the_past_and_diverges_by_action_or_noise(env):
     past = env.snapshot().episodes.frames[0]
     alike, others = env.fork(3), env.fork(3, noise_seeds=[1, 2, 2])
@@ -83,14 +88,12 @@ def test_a_fork_shares_the_past_and_diverges_by_action_or_noise(env):
         assert (envs._imagination.frames == past).all()
     same = np.repeat(ACTIONS[AGE][None], 3, 0)
     frames = alike.step(same)[0]["pixels"]
-    assert (frames[0] == frames[1]).all()
+    assert apart(frames[0], frames[1]) <= 1
     noisy = others.step(same)[0]["pixels"]
-    assert (noisy[1] == noisy[2]).all()
-    assert (noisy[0] != noisy[1]).any()
+    assert apart(noisy[1], noisy[2]) <= 1 < apart(noisy[0], noisy[1])
     different = np.stack([ACTIONS[AGE], -ACTIONS[AGE], ACTIONS[AGE]])
     moved = alike.step(different)[0]["pixels"]
-    assert (moved[0] != moved[1]).any()
-    assert (moved[0] == moved[2]).all()
+    assert apart(moved[0], moved[2]) <= 1 < apart(moved[0], moved[1])
 
 
 def test_slots_are_kept_and_put_back_by_number(tiny_world):

@@ -116,6 +116,31 @@ def test_the_training_axis_equals_stepping() -> None:
         torch.testing.assert_close(again[:, 0], trained[:, t - 1], rtol=1e-4, atol=1e-5)
 
 
+def test_candidates_pass_together_as_if_each_were_alone_and_leave_no_trace() -> None:
+    network, frames = unet(), 2 * WINDOW + 1
+    inputs, others = clips(frames), clips(3)
+    others["actions"] = others["actions"] * torch.tensor([1.0, -1.0, 0.3])[None, :, None]
+    cache = empty_cache(network, 2, SIZE, SIZE, torch.device("cpu"))
+    for t in range(frames - 1):
+        one = {k: v if k == "first" else v[:, t : t + 1] for k, v in inputs.items()}
+        run(network, Stepping(cache, torch.full((2, 1), t), 1), **one)
+    newest = {k: v[:, -1:] for k, v in inputs.items() if k != "first"}
+    candidates = {k: v for k, v in others.items() if k != "first"}
+    alone, held = [], []
+    for i in range(3):
+        own, axis = cache.clone(), [frames - 1, frames]
+        pair = {k: torch.cat([newest[k], candidates[k][:, i : i + 1]], 1) for k in newest}
+        index = torch.tensor(axis).expand(2, -1)
+        alone.append(run(network, Stepping(own, index, 1), first=inputs["first"], **pair)[:, 1])
+        held.append(own)
+    index = torch.tensor([frames - 1, *[frames] * 3]).expand(2, -1)
+    all_at_once = {k: torch.cat([newest[k], candidates[k]], 1) for k in newest}
+    together = run(network, Stepping(cache, index, 1), first=inputs["first"], **all_at_once)[:, 1:]
+    torch.testing.assert_close(together, torch.stack(alone, 1), rtol=1e-4, atol=1e-5)
+    for own in held:
+        torch.testing.assert_close(dict(own.flatten_keys().items()), dict(cache.flatten_keys().items()))
+
+
 def test_dropping_every_action_is_the_unconditional_branch() -> None:
     network, inputs, axis = unet(), clips(6), clip(6, WINDOW)
     dropped = run(network, axis, kept=torch.zeros(2, 6, dtype=torch.bool), **inputs)

@@ -7,7 +7,7 @@ passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from tensordict import TensorDict
@@ -17,7 +17,7 @@ from v2w_gym.world_model.sampler import Sampler
 from v2w_gym.world_model.state import WorldState
 from v2w_gym.world_model.timeline import clip
 
-Rebuild = Callable[[torch.Tensor, Sequence[int], torch.Tensor], tuple[torch.Tensor, TensorDict]]
+Rebuild = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, TensorDict]]
 """``(latents, seeds, index)``, as ``Sampler.blurred`` takes them, to the latents of the same frames encoded
 anew and the context that their first one gives."""
 
@@ -57,7 +57,7 @@ class Recompute:
         return made
 
     def _imagine(self, state: WorldState, action: torch.Tensor, length: int) -> torch.Tensor:
-        seeds, device = state.seed.tolist(), action.device
+        seeds, device = state.seed, action.device
         index = state.frame_index[:, None] + torch.arange(1 - length, 1, device=device)
         rows, places = torch.arange(len(seeds), device=device)[:, None], index % state.latents.shape[1]
         frames, led = state.latents[rows, places], state.actions[rows, places].clone()
@@ -69,15 +69,20 @@ class Recompute:
         led[:, 0] = 0.0  # no action leads to the first frame of a pass
         past, history_level = self.sampler.blurred(frames, seeds, index)
         actions, axis = torch.cat([led, action[:, None]], 1), clip(length + 1, self.window).to(device)
+        branches = ("given", "free") if self.sampler.guided else ("given",)  # side by side in one pass
         levels = torch.full((len(seeds), length + 1), history_level, device=device)
-        dropped = torch.ones(levels.shape, dtype=torch.bool, device=device)
-        dropped[:, -1] = False
+        kept = torch.ones((len(branches), *levels.shape), dtype=torch.bool, device=device)
+        kept[1:, :, -1] = False
+        tokens = torch.cat([context[branch] for branch in branches]) if "given" in context else None
 
-        def predict(z: torch.Tensor, level: int, with_action: bool) -> torch.Tensor:
+        def twice(x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([x] * len(branches))
+
+        def predict(z: torch.Tensor, level: int) -> tuple[torch.Tensor, torch.Tensor | None]:
             levels[:, -1] = level
-            kept, tokens = (None, "given") if with_action else (dropped, "free")
-            return self.network(
-                torch.cat([past, z], 1), levels, actions, kept, first, axis, context.get(tokens, None)
-            )
+            frames = torch.cat([past, z], dim=1)
+            given = twice(frames), twice(levels), twice(actions), kept.flatten(0, 1), twice(first)
+            v, *free = self.network(*given, axis, tokens).chunk(len(branches))
+            return v, free[0] if free else None
 
         return self.sampler.denoise(predict, state.latent, seeds, state.frame_index + 1)

@@ -13,11 +13,11 @@ import torch
 from v2w_gym.world_model.diffusion import Diffusion, guide, match_deviation, trailing_timesteps
 from v2w_gym.world_model.noise import noise
 
-Predict = Callable[[torch.Tensor, int, bool], torch.Tensor]
-"""``(z, level, action)`` to ``v``: the next frame ``z`` ``(b, 1, c, h, w)`` at that noise level, with its
-action or without. Gives ``v`` of some frames before, as many each time, and last of the next one."""
+Predict = Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor | None]]
+"""``(z, level)`` to ``v`` of the next frame ``z`` ``(b, 1, c, h, w)`` at that noise level, with its action
+and, where ``Sampler.guided``, without. Both may give ``v`` of frames before, and last of the next one."""
 
-Noise = Callable[[Sequence[int], Sequence[int], str, Sequence[int], int], torch.Tensor]
+Noise = Callable[[torch.Tensor, torch.Tensor, str, Sequence[int], int], torch.Tensor]
 """See ``noise.noise``."""
 
 
@@ -48,6 +48,8 @@ class SamplerConfig:
         sample_posterior: whether encoding a frame draws from what the codec thinks possible, or takes the
             likeliest. Released: true.
         precision: "fp32", or "bf16" for half the time at a small error.
+        compile: whether ``torch.compile`` translates the network at the first step, which takes about a
+            minute. On a CPU it pays for small batches only.
     """
 
     steps: int = 2
@@ -60,6 +62,7 @@ class SamplerConfig:
     window: int | None = None
     sample_posterior: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -95,15 +98,20 @@ class Sampler:
         else:
             self.history_level = config.history_level
 
+    @property
+    def guided(self) -> bool:
+        """Whether frames are predicted without their action, too."""
+        return self.config.guidance_scale != 1.0
+
     def denoise(
-        self, predict: Predict, like: torch.Tensor, seeds: Sequence[int], index: torch.Tensor
+        self, predict: Predict, like: torch.Tensor, seeds: torch.Tensor, index: torch.Tensor
     ) -> torch.Tensor:
         """Make a frame.
 
         Args:
             predict: the network.
             like: ``(b, c, h, w)``, shape and device of the result.
-            seeds: noise key per slot.
+            seeds: ``(b,)`` int64, noise key per slot.
             index: ``(b,)`` int64, of the frame in its episode.
 
         Returns:
@@ -113,9 +121,9 @@ class Sampler:
         z = self.noise(like.shape[1:], seeds, frame, "frame")
         for i, now in enumerate(self.levels):
             last = i == len(self.levels) - 1
-            v = predict(z, now, True)
-            if config.guidance_scale != 1.0:
-                guided = guide(v, predict(z, now, False), config.guidance_scale)
+            v, free = predict(z, now)
+            if free is not None:
+                guided = guide(v, free, config.guidance_scale)
                 v = match_deviation(guided, v, config.guidance_rescale)
             fresh = self.noise(like.shape[1:], seeds, frame, "step", i) if config.eta > 0 else None
             here = torch.full((len(z), 1), now, device=z.device)
@@ -124,7 +132,7 @@ class Sampler:
         return z[:, 0]
 
     def blurred(
-        self, latents: torch.Tensor, seeds: Sequence[int], index: torch.Tensor
+        self, latents: torch.Tensor, seeds: torch.Tensor, index: torch.Tensor
     ) -> tuple[torch.Tensor, int]:
         """Finished frames as the history takes them, and their noise level.
 
@@ -132,7 +140,7 @@ class Sampler:
 
         Args:
             latents: ``(b, f, c, h, w)``.
-            seeds: noise key per slot.
+            seeds: ``(b,)`` int64, noise key per slot.
             index: ``(b, f)`` int64, of each frame in its episode.
         """
         if self.history_level < 0:
@@ -142,8 +150,7 @@ class Sampler:
         return self.diffusion.at(level).noisy(latents, drawn), self.history_level
 
     def noise(
-        self, shape: Sequence[int], seeds: Sequence[int], index: torch.Tensor, stream: str, step: int = 0
+        self, shape: Sequence[int], seeds: torch.Tensor, index: torch.Tensor, stream: str, step: int = 0
     ) -> torch.Tensor:
         """Unit normal ``(b, f, *shape)`` for the frames ``index`` ``(b, f)``, on its device."""
-        columns = [self.source(seeds, column, stream, shape, step) for column in index.T.tolist()]
-        return torch.stack(columns, dim=1).to(index.device)
+        return self.source(seeds[:, None].expand_as(index), index, stream, shape, step)

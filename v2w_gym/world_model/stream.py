@@ -6,6 +6,8 @@ costs as many passes as it has denoising steps, not one more.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from tensordict import TensorDict
 
@@ -13,6 +15,22 @@ from v2w_gym.world_model.network import Network
 from v2w_gym.world_model.sampler import Sampler
 from v2w_gym.world_model.state import WorldState, empty_cache
 from v2w_gym.world_model.timeline import Stepping
+
+
+class _Row(NamedTuple):
+    """One frame of every slot in a pass.
+
+    Attributes:
+        latent: ``(b, 1, c, h, w)``.
+        level: its noise level.
+        action: ``(b, a)``, what leads to it.
+        kept: whether the network reads the action.
+    """
+
+    latent: torch.Tensor
+    level: int
+    action: torch.Tensor
+    kept: bool
 
 
 class Stream:
@@ -38,44 +56,42 @@ class Stream:
 
     def remember(self, state: WorldState) -> None:
         """Put the newest frame in the cache without making another; in place."""
-        self._pass(state, *self._newest(state), state.led[:, None], keep=1)
+        self._pass(state, self._newest(state), [])
 
     def imagine(self, state: WorldState, action: torch.Tensor) -> torch.Tensor:
         """The next frame ``(b, c, h, w)``; the cache then holds what later ones read of the newest."""
-        newest, history_level = self._newest(state)
-        waiting = True
+        waiting = self._newest(state)
 
-        def predict(z: torch.Tensor, level: int, with_action: bool) -> torch.Tensor:
+        def predict(z: torch.Tensor, level: int) -> tuple[torch.Tensor, torch.Tensor | None]:
             nonlocal waiting
-            if waiting and with_action:
-                waiting = False
-                pair, led = torch.cat([newest, z], 1), torch.stack([state.led, action], dim=1)
-                levels = torch.cat([history_level, torch.full_like(history_level, level)], 1)
-                return self._pass(state, pair, levels, led, keep=1)[:, 1:]
-            levels = torch.full_like(history_level, level)
-            return self._pass(state, z, levels, action[:, None], keep=0, action=with_action)
+            finished, waiting = waiting, []
+            branches = [_Row(z, level, action, kept) for kept in (True, False)[: 1 + self.sampler.guided]]
+            v = self._pass(state, finished, branches)
+            return v[:, :1], v[:, 1:] if self.sampler.guided else None
 
-        return self.sampler.denoise(predict, state.latent, state.seed.tolist(), state.frame_index + 1)
+        return self.sampler.denoise(predict, state.latent, state.seed, state.frame_index + 1)
 
-    def _newest(self, state: WorldState) -> tuple[torch.Tensor, torch.Tensor]:
-        """The newest frame as the cache takes it, ``(b, 1, c, h, w)``, and its noise level ``(b, 1)``."""
+    def _newest(self, state: WorldState) -> list[_Row]:
         index = state.frame_index[:, None]
-        newest, level = self.sampler.blurred(state.latent[:, None], state.seed.tolist(), index)
-        return newest, torch.full_like(index, level)
+        newest, level = self.sampler.blurred(state.latent[:, None], state.seed, index)
+        return [_Row(newest, level, state.led, True)]
 
-    def _pass(
-        self,
-        state: WorldState,
-        z: torch.Tensor,
-        levels: torch.Tensor,
-        actions: torch.Tensor,
-        *,
-        keep: int,
-        action: bool = True,
-    ) -> torch.Tensor:
-        """``v`` of the frames ``z`` ``(b, f, c, h, w)``: the newest if it is kept, the next, or both."""
-        begin = state.frame_index[:, None] + (0 if keep else 1)
-        index = begin + torch.arange(z.shape[1], device=z.device)
-        kept = None if action else torch.zeros_like(index, dtype=torch.bool)
-        tokens = state.context.get("given" if action else "free", None)
-        return self.network(z, levels, actions, kept, state.first, Stepping(state.cache, index, keep), tokens)
+    def _pass(self, state: WorldState, finished: list[_Row], candidates: list[_Row]) -> torch.Tensor:
+        """``v`` of the candidates for the next frame; ``finished``, the newest frame, enters the cache."""
+        rows, device = finished + candidates, state.latent.device
+        levels = torch.tensor([row.level for row in rows], device=device)
+        kept = torch.tensor([row.kept for row in rows], device=device)
+        ahead = torch.arange(len(rows), device=device) >= len(finished)
+        tokens = None
+        if "given" in state.context:
+            tokens = torch.stack([state.context["given" if row.kept else "free"] for row in rows], dim=1)
+        v = self.network(
+            torch.cat([row.latent for row in rows], dim=1),
+            levels.expand(len(state.seed), -1),
+            torch.stack([row.action for row in rows], dim=1),
+            kept.expand(len(state.seed), -1),
+            state.first,
+            Stepping(state.cache, state.frame_index[:, None] + ahead, len(finished)),
+            tokens,
+        )
+        return v[:, len(finished) :]

@@ -5,7 +5,7 @@
 ``twin``      a clip twice: first with (nearly) clean frames, then with noisy ones. The noisy frame t sees the
               *clean* frames before t and itself, which is what it will see when stepping, for all t in one
               pass.
-``Stepping``  a new frame or two per slot; all older frames come from a cache.
+``Stepping``  a few new frames per slot; all older frames come from a cache.
 
 Band of width ``window``: frame t sees the frames ``t - window + 1 .. t``. Axes inside: ``b f`` as ever, ``l``
 pixels of a frame, ``n`` heads, ``d`` channels of a head.
@@ -34,7 +34,7 @@ class TimeAxis(Protocol):
         ...
 
     def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
-        """Inputs of the three taps for ``x`` ``((b f), h, w, c)``, each shaped like ``x``."""
+        """Inputs of the three taps for ``x`` ``((b f), h, w, c)``, each ``(b, f, h, w, c)``."""
         ...
 
     def attend(self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias) -> torch.Tensor:
@@ -73,8 +73,7 @@ class Parallel:
         padded = torch.cat([clip, torch.zeros_like(clip[:, :1])], dim=1)
         own = torch.arange(rows, device=x.device)
         return [
-            x if torch.equal(tap, own) else padded.index_select(1, tap % (rows + 1)).flatten(0, 1)
-            for tap in self.taps
+            clip if torch.equal(tap, own) else padded.index_select(1, tap % (rows + 1)) for tap in self.taps
         ]
 
     def attend(self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias) -> torch.Tensor:
@@ -112,47 +111,65 @@ def twin(frames: int, window: int) -> Parallel:
 
 
 class Stepping:
-    """A few new frames per slot, consecutive in time, beside a cache of everything older.
+    """New frames of each slot beside a cache of everything older.
+
+    First come finished frames, which enter the cache, then candidates for the frame after them: each sees
+    what is finished and itself, and leaves nothing behind. So a finished frame passes together with its noisy
+    successor, and guidance's two branches pass together, since their action is all that they differ in.
 
     The cache holds, per temporal convolution, the last two inputs, and per temporal attention a ring of
-    ``window + 1`` keys and values, where frame t lives in place ``t % (window + 1)``. Every pass writes the
-    keys of its frames over those of frames that have left the band; one place more than the band is wide lets
-    a finished frame and its noisy successor pass together.
+    ``window`` keys and values, where frame t lives in place ``t % window``.
 
     Args:
         cache: see ``empty_cache``; written in place.
-        frame_index: ``(b, f)`` int64, indices of the new frames in their slot's episode, ascending by one.
-        keep: how many of them, counted from the first, are finished and stay. What a pass writes of the
-            others is overwritten by the next.
+        frame_index: ``(b, f)`` int64, index of each new frame in its slot's episode: the finished ones
+            ascending by one, then the same number for all candidates.
+        keep: how many of them, counted from the first, are finished.
     """
 
     def __init__(self, cache: TensorDict, frame_index: torch.Tensor, keep: int) -> None:
         self.cache, self.keep = cache, keep
         self.frames = frame_index.shape[1]
-        places = cache["frames"].shape[1]
-        self.rows = torch.arange(len(frame_index), device=frame_index.device)[:, None]
-        self.place = frame_index % places
-        cache["frames"][self.rows, self.place] = frame_index
-        stored = cache["frames"][:, None]
-        self.distance = frame_index[..., None] - stored
-        self.visible = (stored >= 0) & (self.distance >= 0) & (self.distance < places - 1)
+        stored = cache["frames"]
+        window = stored.shape[1]
+        self.places = frame_index[:, :keep] % window
+        stored.scatter_(1, self.places, frame_index[:, :keep])
+        distance = frame_index[..., None] - stored[:, None]
+        visible = (stored[:, None] >= 0) & (distance >= 0) & (distance < window)
+        # a last column for the candidates themselves, which the ring does not hold
+        self.distance = F.pad(distance, (0, 1))
+        candidate = torch.arange(self.frames, device=stored.device) >= keep
+        self.visible = torch.cat([visible, candidate[:, None].expand(len(stored), -1, 1)], dim=-1)
 
     def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
         """See ``TimeAxis``."""
-        tail = self.cache[key]
-        line = torch.cat([tail.to(x.dtype), x.unflatten(0, (-1, self.frames))], dim=1)
+        tail, new = self.cache[key], x.unflatten(0, (-1, self.frames))
+        line = torch.cat([tail.to(x.dtype), new[:, : self.keep]], dim=1)
+        taps = [_rows(line[:, tap:], self.frames, self.keep) for tap in (0, 1)]
         if self.keep:
-            self.cache[key] = line[:, self.keep : self.keep + 2].to(tail.dtype)
-        return [line[:, tap : tap + self.frames].flatten(0, 1) for tap in (0, 1)] + [x]
+            tail.copy_(line[:, -2:])
+        return [*taps, new]
 
     def attend(self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias) -> torch.Tensor:
         """See ``TimeAxis``."""
         keys, values = self.cache[key, "keys"], self.cache[key, "values"]
-        keys[self.rows, :, :, self.place] = k.unflatten(0, (-1, self.frames)).to(keys.dtype)
-        values[self.rows, :, :, self.place] = v.unflatten(0, (-1, self.frames)).to(values.dtype)
-        q = rearrange(q, "(b f) l n d -> b l n f d", f=self.frames)
+        q, k, v = (rearrange(t, "(b f) l n d -> b l n f d", f=self.frames) for t in (q, k, v))
+        if self.keep:
+            place = self.places[:, None, None, :, None].expand(*k.shape[:3], -1, k.shape[-1])
+            keys.scatter_(3, place, k[..., : self.keep, :].to(keys.dtype))
+            values.scatter_(3, place, v[..., : self.keep, :].to(values.dtype))
+        q = q * q.shape[-1] ** -0.5
         # plain products: for one or two queries a fused kernel takes twice as long
-        logits = q * q.shape[-1] ** -0.5 @ keys.to(q.dtype).transpose(-1, -2)
+        logits = torch.cat([q @ keys.to(q.dtype).transpose(-1, -2), (q * k).sum(-1, keepdim=True)], dim=-1)
         weights = (logits + bias(self.distance, self.visible).to(q.dtype).unsqueeze(1)).softmax(-1)
-        mixed: torch.Tensor = rearrange(weights @ values.to(q.dtype), "b l n f d -> (b f) l n d")
-        return mixed
+        mixed = weights[..., :-1] @ values.to(q.dtype) + weights[..., -1:] * v
+        out: torch.Tensor = rearrange(mixed, "b l n f d -> (b f) l n d")
+        return out
+
+
+def _rows(line: torch.Tensor, frames: int, keep: int) -> torch.Tensor:
+    """``frames`` rows from the front of ``line``: those after row ``keep`` are row ``keep`` again."""
+    if frames <= keep + 1:
+        return line[:, :frames]
+    again = line[:, keep : keep + 1].expand(-1, frames - keep, *line.shape[2:])
+    return torch.cat([line[:, :keep], again], dim=1)

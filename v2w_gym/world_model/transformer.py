@@ -55,11 +55,14 @@ class Context:
 
 
 def spread(tokens: torch.Tensor, frames: int, text: int, per_frame: int) -> Context:
-    """Give every frame its tokens of ``tokens`` ``(b, text + m, d)``.
+    """Give every frame its tokens of ``tokens``: those of a clip ``(b, text + m, d)``, or of each row.
 
-    If there are exactly ``per_frame`` image tokens for each frame, each gets its own, else every frame gets
-    all, as in the public code: of 256 tokens 16 frames get 16 each, any other number of frames get all.
+    Of a clip's, if there are exactly ``per_frame`` image tokens for each frame, each gets its own, else every
+    frame gets all, as in the public code: of 256 tokens 16 frames get 16 each, any other number get all.
     """
+    if tokens.ndim == 4:
+        own = tokens.flatten(0, 1)
+        return Context(own[:, :text], own[:, text:])
     words = tokens[:, :text].repeat_interleave(frames, dim=0)
     image = tokens[:, text:]
     if image.shape[1] == per_frame * frames:

@@ -259,7 +259,8 @@ class VideoUNet(ModelMixin, ConfigMixin):
             first: ``(b, c, h, w)`` clean latent of the episode's first frame, or one for each row,
                 ``(b, f, c, h, w)``.
             time: what each row sees of the others.
-            tokens: ``(b, n, d)``, text then image, where the model reads them.
+            tokens: ``(b, n, d)`` or, for each row, ``(b, f, n, d)``, text then image, where the model reads
+                them.
             fps: ``(b,)``, where the model reads it; None takes the default.
 
         Returns:

@@ -115,7 +115,8 @@ class Vid2World:
         checked = torch.from_numpy(self._checked(actions, (batch, length - 1))).to(self.device)
         pixels = self.codec.pixels(context.flatten(0, 1).to(self.device))
         index = torch.arange(length, device=self.device).expand(batch, -1)
-        latents = self._encode(pixels, seeds, index)
+        keys = torch.tensor(np.asarray(seeds, dtype=np.int64), device=self.device)
+        latents = self._encode(pixels, keys, index)
         return self.dynamics.init(latents, checked, seeds, self._context(pixels[::length], latents[:, 0]))
 
     def step(self, state: WorldState, action: Any) -> WorldState:
@@ -139,7 +140,7 @@ class Vid2World:
         bound = np.inf if self.action_bound is None else self.action_bound
         return check_action(actions, (*shape, self.action_dim), -bound, bound)
 
-    def _encode(self, pixels: torch.Tensor, seeds: Sequence[int], index: torch.Tensor) -> torch.Tensor:
+    def _encode(self, pixels: torch.Tensor, seeds: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """Frames ``(b f)`` as ``codec.pixels`` gives them, of numbers ``index`` ``(b, f)``, to latents."""
         drawn = None
         if self.dynamics.sampler.config.sample_posterior:
@@ -160,7 +161,7 @@ class Vid2World:
         return context
 
     def _rebuild(
-        self, latents: torch.Tensor, seeds: Sequence[int], index: torch.Tensor
+        self, latents: torch.Tensor, seeds: torch.Tensor, index: torch.Tensor
     ) -> tuple[torch.Tensor, TensorDict]:
         """See ``recompute.Rebuild``."""
         pixels = self.codec.decode_pixels(latents.flatten(0, 1)).clamp(-1, 1)
