@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from v2w_gym.evaluation import rank
     from v2w_gym.policies.base import Policy
     from v2w_gym.rewards.base import SuccessDetector
+    from v2w_gym.training.sb3 import SB3VecEnv
     from v2w_gym.world_model.base import WorldModel
     from v2w_gym.world_model.vid2world import Vid2World
 
@@ -32,6 +33,7 @@ _HOMES = {
     "ArmActions": "v2w_gym.envs.arm",
     "Context": "v2w_gym.data.starts",
     "Policy": "v2w_gym.policies.base",
+    "SB3VecEnv": "v2w_gym.training.sb3",
     "Snapshot": "v2w_gym.envs.snapshot",
     "StartContexts": "v2w_gym.data.starts",
     "SuccessDetector": "v2w_gym.rewards.base",
@@ -52,6 +54,7 @@ __all__ = [
     "ArmActions",
     "Context",
     "Policy",
+    "SB3VecEnv",
     "Snapshot",
     "StartContexts",
     "SuccessDetector",
