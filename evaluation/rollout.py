@@ -119,7 +119,7 @@ class Rollout:
             horizon=self.protocol.horizon,
             device=self.device,
         )
-        encode = functools.partial(actions_of(self.world.config.action).encode, slots=len(starts))
+        encode = functools.partial(actions_of(self.world.config.action).encode, lead=(len(starts),))
         noise_seeds = episode_seeds(self.protocol.seed, starts, "world")
         observation, _ = env.reset(options={"start": list(starts), "noise_seed": noise_seeds})
         policy_seeds = episode_seeds(self.protocol.seed, starts, "policy")

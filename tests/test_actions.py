@@ -30,7 +30,7 @@ def test_whatever_the_space_samples_is_encoded(name):
         assert (encoded.shape, encoded.dtype) == ((len(SPECS[name].names),), np.float32)
         assert np.isfinite(encoded).all()
         one_by_one = [kind.encode(row) for row in iterate(batched, batch)]
-        np.testing.assert_array_equal(kind.encode(batch, 3), one_by_one)
+        np.testing.assert_array_equal(kind.encode(batch, (3,)), one_by_one)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -101,7 +101,7 @@ def test_recorded_key_vectors_are_taken_as_they_are():
     kind = actions_of(CSGO_ACTIONS)
     vectors = np.stack([kind.encode(press("w", mouse=(30, 0))), kind.encode(press("a", clicks=["right"]))])
     np.testing.assert_array_equal(kind.encode(vectors[0]), vectors[0])
-    np.testing.assert_array_equal(kind.encode(vectors, 2), vectors)
+    np.testing.assert_array_equal(kind.encode(vectors, (2,)), vectors)
 
 
 @pytest.mark.parametrize(

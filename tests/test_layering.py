@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "v2w_gym"
 LAYERS = (
-    {"shapes", "config", "configs", "registration", "weights"},
+    {"shapes", "arrays", "config", "configs", "registration", "weights"},
     {"world_model", "data"},
     {"policies", "envs", "rewards"},
     {"evaluation", "training"},

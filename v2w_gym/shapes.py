@@ -87,8 +87,7 @@ def check_action(
         raise ValueError(
             f"action must be numbers of shape {shape}, got {type(action).__name__}: {error}"
         ) from error
-    if array.shape != shape:
-        raise ValueError(f"action must have shape {shape}, got {array.shape}")
+    check_shape(array, shape)
     if not np.isfinite(array).all():
         raise ValueError(f"action must be finite, got {array.tolist()}")
     if array.min(initial=0.0) < low - 1e-6 or array.max(initial=0.0) > high + 1e-6:
@@ -97,3 +96,44 @@ def check_action(
             f"clip it first: np.clip(action, {low:g}, {high:g})"
         )
     return array
+
+
+def check_shape(action: Any, shape: tuple[int, ...]) -> None:
+    """Raise ``ValueError`` unless the array or tensor ``action`` has ``shape``."""
+    if tuple(action.shape) != shape:
+        raise ValueError(f"action must have shape {shape}, got {tuple(action.shape)}")
+
+
+class Checked(torch.Tensor):
+    """Actions that whoever hands them on answers for: ``action_tensor`` looks at their shape alone.
+
+    Looking at values on an accelerator waits for it; an environment looks at them together with its results.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # results are plain
+
+
+def vouched(actions: Any) -> Any:
+    """A tensor as ``Checked``; anything else as it is."""
+    return actions.as_subclass(Checked) if isinstance(actions, torch.Tensor) else actions
+
+
+def action_tensor(
+    action: Any, shape: tuple[int, ...], low: float, high: float, device: torch.device
+) -> torch.Tensor:
+    """``check_action``, as a tensor on ``device``; a tensor that lies there makes no trip to the host.
+
+    Raises:
+        ValueError: as ``check_action``.
+    """
+    if isinstance(action, torch.Tensor) and tuple(action.shape) == shape:
+        values = action.detach().to(device, torch.float32)
+        if isinstance(action, Checked) or within(values, low - 1e-6, high + 1e-6):
+            return values
+    return torch.from_numpy(check_action(action, shape, low, high)).to(device)
+
+
+def within(values: torch.Tensor, low: Any, high: Any) -> torch.Tensor:
+    """Whether all values are finite and in ``low..high``; a bool tensor that nobody has read yet."""
+    inside: torch.Tensor = values.isfinite() & (values >= low) & (values <= high)
+    return inside.all()

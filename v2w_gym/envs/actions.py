@@ -8,15 +8,18 @@ and the reset option ``"actions"`` hold model vectors; for kinds other than ``"m
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
 
+from v2w_gym.arrays import Array, Arrays, host
 from v2w_gym.data.episode import ActionArray
 from v2w_gym.envs import keyboard
 from v2w_gym.envs.world import ActionSpec
-from v2w_gym.shapes import check_action
+from v2w_gym.shapes import check_action, check_shape, within
 
 PLANAR = ("dx", "dy", "dyaw")
 """Components of a ``"metric"`` action."""
@@ -31,11 +34,20 @@ class Actions(Protocol):
 
     space: spaces.Space[Any]
 
-    def encode(self, action: Any, slots: int | None = None) -> ActionArray:
+    def encode(self, action: Any, lead: tuple[int, ...] = ()) -> ActionArray:
         """Check an action of ``space`` and return what the model reads, ``(a,)`` float32.
 
-        With ``slots``, a batch as ``gymnasium.vector.utils.batch_space`` has it becomes ``(slots, a)``.
+        With ``lead``, every array of the action has these axes in front, as those of
+        ``gymnasium.vector.utils.batch_space`` have a slot axis, and so has the result.
         A wrong shape, a value that is no finite number or out of range raises ``ValueError``.
+        """
+        ...
+
+    def encode_there(self, action: Any, lead: tuple[int, ...]) -> tuple[Array, Array]:
+        """The same for tensors, on their device: vectors, and whether ``encode`` would take the action.
+
+        The answer is a bool tensor, so that nothing need be read back; where it is no, the vectors are junk.
+        A wrong shape raises ``ValueError``.
         """
         ...
 
@@ -65,14 +77,29 @@ class BoxActions:
         mapped = np.array([spec.kind == "metric" and name != "dyaw" for name in spec.names])
         self._gain = np.where(mapped, 2 / (high - low), 1.0)
         self._shift = np.where(mapped, -1 - low * self._gain, 0.0)
+        self._there: dict[str, tuple[Array, ...]] = {}
 
-    def encode(self, action: Any, slots: int | None = None) -> ActionArray:
-        """``(a,)``, or ``(slots, a)``, in the units of the space, to what the model reads."""
-        lead = () if slots is None else (slots,)
+    def encode(self, action: Any, lead: tuple[int, ...] = ()) -> ActionArray:
+        """``(*lead, a)`` in the units of the space to what the model reads."""
         values = check_action(action, (*lead, len(self._low)), -np.inf, np.inf)
         self._check_range(values)
         encoded: ActionArray = (values * self._gain + self._shift).astype(np.float32)
         return encoded
+
+    def encode_there(self, action: Array, lead: tuple[int, ...]) -> tuple[Array, Array]:
+        """See ``Actions``."""
+        check_shape(action, (*lead, len(self._low)))
+        values = action.float()
+        low, high, gain, shift = self._constants(values)
+        return values * gain + shift, within(values, low - 1e-6, high + 1e-6)
+
+    def _constants(self, like: Array) -> tuple[Array, ...]:
+        """Ranges and mapping as tensors on the device of ``like``, made once."""
+        name = str(like.device)
+        if name not in self._there:
+            numbers = (self._low, self._high, self._gain, self._shift)
+            self._there[name] = tuple(like.new_tensor(column) for column in numbers)
+        return self._there[name]
 
     def _check_range(self, values: ActionArray) -> None:
         outside = np.argwhere((values < self._low - 1e-6) | (values > self._high + 1e-6))
@@ -105,3 +132,42 @@ def actions_of(spec: ActionSpec) -> Actions:
             f"got {', '.join(spec.names)}; write them into world.json in this order"
         )
     return keyboard.KeyboardMouse() if spec.kind == "keyboard_mouse" else BoxActions(spec)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Actions as the model reads them.
+
+    Attributes:
+        vectors: ``(..., a)`` float32.
+        valid: a bool tensor that says whether they are any good and that nobody has read yet; None where they
+            are known to be.
+        again: encodes the same actions with care, and raises ``ValueError`` at what is wrong with them.
+    """
+
+    vectors: Array
+    valid: Array = None
+    again: Callable[[], ActionArray] | None = None
+
+    def __getitem__(self, index: Any) -> Encoded:
+        """Some of them; ``index`` is one of the leading axes."""
+        again = self.again
+        careful = None if again is None else lambda: again()[index]
+        return Encoded(self.vectors[index], self.valid, careful)
+
+
+def encoded(actions: Actions, action: Any, lead: tuple[int, ...], arrays: Arrays) -> Encoded:
+    """Encode actions: tensors where they are, if ``arrays`` has to do with tensors.
+
+    Raises:
+        ValueError: a bad action, unless it is for the device to say.
+    """
+    tensors = arrays.tensors(action)
+    if tensors is None:
+        return Encoded(actions.encode(action, lead))
+    vectors, valid = actions.encode_there(tensors, lead)
+    return Encoded(vectors, valid, lambda: actions.encode(_on_host(action), lead))
+
+
+def _on_host(action: Any) -> Any:
+    return {name: host(value) for name, value in action.items()} if isinstance(action, dict) else host(action)

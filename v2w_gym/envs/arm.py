@@ -73,9 +73,9 @@ class ArmMapping:
         self._gain, self._shift = _GRIPPERS[gripper][2:]
         self.space = self._actions.space
 
-    def __call__(self, arm: Any, slots: int | None = None) -> ActionArray:
-        """``(7,)``, or ``(slots, 7)``, to ``(..., 13)`` float32; raises ``ValueError`` at a bad action."""
-        seven = self._actions.encode(arm, slots)
+    def __call__(self, arm: Any, lead: tuple[int, ...] = ()) -> ActionArray:
+        """``(*lead, 7)`` to ``(*lead, 13)`` float32; raises ``ValueError`` at a bad action."""
+        seven = self._actions.encode(arm, lead)
         thirteen = np.zeros((*seven.shape[:-1], len(RT1_ACTIONS.names)), np.float32)
         thirteen[..., 10:13] = seven[..., 0:3]
         thirteen[..., 4:7] = seven[..., 3:6]
@@ -139,7 +139,7 @@ class VectorArmActions(VectorActionWrapper[Any, Any, Any, Any]):
 
     def actions(self, actions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """``(slots, 7)`` to ``(slots, 13)``; raises ``ValueError`` at a bad action in any slot."""
-        return self._mapping(actions, self.num_envs)
+        return self._mapping(actions, (self.num_envs,))
 
 
 def _check_space(space: gymnasium.Space[Any]) -> None:

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from v2w_gym.data.episode import ActionArray
+from v2w_gym.arrays import Array, arrays_of
 from v2w_gym.data.starts import Context
+from v2w_gym.envs.actions import Encoded
 from v2w_gym.envs.requests import NOISE_SEEDS, Request
 from v2w_gym.envs.settings import Parts, Settings
 from v2w_gym.envs.snapshot import Episodes, Snapshot
+from v2w_gym.rewards.base import judge
 from v2w_gym.rewards.unjudged import Unjudged
+from v2w_gym.shapes import vouched
 
 
 class Imagination:
@@ -29,8 +32,10 @@ class Imagination:
         slots: how many episodes.
 
     Attributes:
+        arrays: the kind of array that results are; NumPy's for all but the first two below.
         frames: ``(b, h, w, 3)`` uint8, the newest frame of each slot.
-        success_prob: ``(b,)`` float64, the detector's probability for it.
+        success_prob: ``(b,)`` float, the detector's probability for it.
+        succeeded: ``(b,)`` bool, whether that makes it a success.
         elapsed: ``(b,)`` int64, steps since the reset.
         started: ``(b,)`` bool, whether the slot was ever reset.
         terminated: ``(b,)`` bool, the episode ended by success.
@@ -45,8 +50,10 @@ class Imagination:
         self._state: Any = None
         self._starts = [""] * slots
         self._context_length = np.zeros(slots, np.int64)
-        self.frames = np.zeros((slots, *parts.config.frame_size, 3), np.uint8)
-        self.success_prob = np.zeros(slots, np.float64)
+        self.arrays = arrays_of(settings.output, parts.model.device)
+        self.frames = self.arrays.take(np.zeros((slots, *parts.config.frame_size, 3), np.uint8))
+        self.success_prob = self.arrays.take(np.zeros(slots))
+        self.succeeded = np.zeros(slots, np.bool_)
         self.elapsed = np.zeros(slots, np.int64)
         self.started = np.zeros(slots, np.bool_)
         self.terminated = np.zeros(slots, np.bool_)
@@ -78,10 +85,11 @@ class Imagination:
         fresh = self._encode(slots, contexts, seeds)
         frames = np.stack([context.frames[-1] for context in contexts])
         self._parts.detector.reset(tasks, slots)
-        success_prob = self._parts.detector.score(frames, slots)
+        success_prob = self.arrays.take(judge(self._parts.detector, frames, slots))
+        (succeeded,) = self.arrays.read(self._is_success(success_prob))
         for group, state in fresh:
             self._commit_state(group, state)
-        self._commit_frames(slots, frames, success_prob)
+        self._commit_frames(slots, self.arrays.take(frames), success_prob, succeeded)
         for slot, context, task in zip(slots, contexts, tasks, strict=True):
             self._starts[slot], self.tasks[slot] = context.id, task
             self._context_length[slot] = len(context.frames)
@@ -105,23 +113,31 @@ class Imagination:
             states.append(([slots[i] for i in rows], state))
         return states
 
-    def step(self, slots: Sequence[int], actions: ActionArray) -> None:
+    def step(self, slots: Sequence[int], actions: Encoded) -> None:
         """Imagine the next frame of ``slots``; the other slots cost nothing.
 
         Args:
             slots: running episodes, in ascending order.
-            actions: ``(len(slots), a)`` float32, checked and encoded by the caller.
+            actions: one row for each.
+
+        Raises:
+            ValueError: actions that turn out to be bad.
         """
         everyone = len(slots) == len(self.started)
-        state = self._parts.model.step(self._state if everyone else self._state[list(slots)], actions)
-        frames = self._parts.model.decode(state.latent).cpu().numpy()
-        success_prob = self._parts.detector.score(frames, slots)
+        before = self._state if everyone else self._state[list(slots)]
+        state = self._parts.model.step(before, vouched(actions.vectors))
+        frames = self._parts.model.decode(state.latent)
+        success_prob = self.arrays.take(judge(self._parts.detector, frames, slots))
+        asked = [self._is_success(success_prob)] + ([] if actions.valid is None else [actions.valid])
+        succeeded, *valid = self.arrays.read(*asked)  # the only wait for the device in a step
+        if actions.again is not None and not np.all(valid):
+            return self.step(slots, Encoded(actions.again()))
         self._commit_state(slots, state)
-        self._commit_frames(slots, frames, success_prob)
+        self._commit_frames(slots, self.arrays.take(frames), success_prob, succeeded)
         self.elapsed[slots] += 1
-        for slot in slots:
-            self.terminated[slot] = self._settings.terminate_on_success and self._succeeded(slot)
-            self.truncated[slot] = self.elapsed[slot] >= self.horizon
+        if self._settings.terminate_on_success:
+            self.terminated[slots] = succeeded
+        self.truncated[slots] = self.elapsed[slots] >= self.horizon
 
     def snapshot(self, slots: Sequence[int]) -> Snapshot:
         """The episodes of ``slots``, which must have begun, as a value that shares nothing with them."""
@@ -159,8 +175,10 @@ class Imagination:
             )
         self._parts.detector.reset(snapshot.tasks, slots)
         held = snapshot.episodes
+        success_prob = self.arrays.take(held.success_prob)
+        (succeeded,) = self.arrays.read(self._is_success(success_prob))
         self._commit_state(slots, snapshot.state.to(self._parts.model.device).clone())
-        self._commit_frames(slots, held.frames, held.success_prob)
+        self._commit_frames(slots, self.arrays.take(held.frames), success_prob, succeeded)
         self.elapsed[slots], self._context_length[slots] = held.elapsed, held.context_length
         self.terminated[slots], self.truncated[slots] = held.terminated, held.truncated
         self.started[slots] = True
@@ -178,34 +196,51 @@ class Imagination:
         self._state[list(slots)] = state
 
     def _commit_frames(
-        self, slots: Sequence[int], frames: npt.NDArray[np.uint8], success_prob: npt.NDArray[np.floating[Any]]
+        self, slots: Sequence[int], frames: Array, success_prob: Array, succeeded: npt.NDArray[np.bool_]
     ) -> None:
-        self.frames[slots] = frames
-        self.success_prob[slots] = success_prob
+        rows = self._rows(slots)
+        self.frames[rows] = frames
+        self.success_prob[rows] = success_prob
+        self.succeeded[rows] = succeeded
 
-    def _succeeded(self, slot: int) -> bool:
-        return bool(self.success_prob[slot] >= self._parts.detector.threshold)
+    def _rows(self, slots: Sequence[int]) -> Any:
+        """An index of ``slots``; one of all of them needs no list on the device."""
+        return slice(None) if len(slots) == len(self.started) else list(slots)
 
-    def reward(self, slot: int) -> float:
-        """Reward of the slot's newest frame: success as 0.0 or 1.0, or its probability."""
-        return float(self.success_prob[slot] if self._settings.reward == "dense" else self._succeeded(slot))
+    def _is_success(self, success_prob: Array) -> Array:
+        return success_prob >= float(self._parts.detector.threshold)
 
-    def info(self, slot: int) -> dict[str, Any]:
-        """Facts about the slot's newest frame; the same keys after a reset and after a step, no clocks.
+    def rewards(self, slots: Sequence[int]) -> Array:
+        """``(b,)`` float, 0.0 but in ``slots``: success of the newest frame, or its probability."""
+        dense = self._settings.reward == "dense"
+        gained = self.success_prob if dense else self._is_success(self.success_prob) * 1.0
+        if len(slots) == len(self.started):
+            return self.arrays.copy(gained)
+        rewards, rows = self.arrays.take(np.zeros(len(self.started))), list(slots)
+        rewards[rows] = gained[rows]
+        return rewards
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the newest frames, a row per slot: fresh arrays, always the same keys, no clocks.
 
         ``judged``, which is False, is there only where nothing judges success, and ``preset`` only where the
         model is a stand-in.
         """
+        slots = len(self.started)
         facts: dict[str, Any] = {
-            "is_success": self._succeeded(slot),
-            "success_prob": float(self.success_prob[slot]),
-            "task": self.tasks[slot],
-            "init_state": self._starts[slot],
-            "frame_index": int(self._context_length[slot] - 1 + self.elapsed[slot]),
-            "elapsed_steps": int(self.elapsed[slot]),
+            "is_success": self._is_success(self.success_prob),
+            "success_prob": self.arrays.copy(self.success_prob),
+            "task": _texts(self.tasks),
+            "init_state": _texts(self._starts),
+            "frame_index": self._context_length - 1 + self.elapsed,
+            "elapsed_steps": self.elapsed.copy(),
         }
         if isinstance(self._parts.detector, Unjudged):
-            facts["judged"] = False
+            facts["judged"] = np.zeros(slots, np.bool_)
         if self._parts.config.preset is not None:
-            facts["preset"] = self._parts.config.preset
+            facts["preset"] = _texts([self._parts.config.preset] * slots)
         return facts
+
+
+def _texts(values: Sequence[str]) -> npt.NDArray[np.object_]:
+    return np.array(values, dtype=np.object_)

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from v2w_gym.arrays import Array
 from v2w_gym.data.episode import ActionArray
-from v2w_gym.shapes import check_action
+from v2w_gym.shapes import check_action, check_shape
 
 KEYS = ("w", "a", "s", "d", "space", "ctrl", "shift", "1", "2", "3", "r")
 CLICKS = ("left", "right")
@@ -79,31 +80,46 @@ class KeyboardMouse:
             }
         )
 
-    def encode(self, action: Any, slots: int | None = None) -> ActionArray:
+    def encode(self, action: Any, lead: tuple[int, ...] = ()) -> ActionArray:
         """Actions as vectors of 51 components, each 0 or 1.
 
         Args:
-            action: of ``space``, or with ``slots`` of its batched form; a recorded vector ``(51,)`` or
-                ``(slots, 51)`` is taken as it is.
-            slots: length of the leading axis, None for a single action.
+            action: of ``space``, each field with the axes ``lead`` in front; a recorded vector
+                ``(*lead, 51)`` is taken as it is.
+            lead: leading axes, none for a single action.
 
         Raises:
             ValueError: a missing or unknown field, a wrong shape, or a value out of range.
         """
-        lead = () if slots is None else (slots,)
         if not isinstance(action, Mapping):
             return self.recorded(action, (*lead, len(NAMES)))
-        fields = {"keys": (len(KEYS),), "clicks": (len(CLICKS),), "mouse_x": (), "mouse_y": ()}
-        if set(action) != set(fields):
-            raise ValueError(
-                f"action must have the fields {', '.join(fields)}, "
-                f"got {', '.join(map(str, action)) or 'none'}; "
-                'v2w_gym.press("w", clicks=("left",), mouse=(30, 0)) makes one'
-            )
-        counts = {"keys": 2, "clicks": 2, "mouse_x": len(MOUSE_X), "mouse_y": len(MOUSE_Y)}
-        whole = {name: _whole(name, action[name], (*lead, *fields[name]), counts[name]) for name in fields}
-        hot = [np.eye(counts[name], dtype=np.float32)[whole[name]] for name in ("mouse_x", "mouse_y")]
+        _check_fields(action)
+        whole = {
+            name: _whole(name, action[name], (*lead, *shape), _COUNTS[name])
+            for name, shape in _FIELDS.items()
+        }
+        hot = [np.eye(_COUNTS[name], dtype=np.float32)[whole[name]] for name in ("mouse_x", "mouse_y")]
         return np.concatenate([whole["keys"], whole["clicks"], *hot], axis=-1, dtype=np.float32)
+
+    def encode_there(self, action: Any, lead: tuple[int, ...]) -> tuple[Array, Array]:
+        """See ``actions.Actions``."""
+        if not isinstance(action, Mapping):
+            check_shape(action, (*lead, len(NAMES)))
+            return action.float(), ((action == 0) | (action == 1)).all()
+        _check_fields(action)
+        parts, valid = [], None
+        for name, shape in _FIELDS.items():
+            check_shape(action[name], (*lead, *shape))
+            values = action[name].float()[..., None]
+            hot = values == values.new_ones(_COUNTS[name]).cumsum(0) - 1
+            known = hot.any(-1).all()
+            valid = known if valid is None else valid & known
+            parts.append(hot[..., 1] if shape else hot)
+        vectors = action["keys"].float().new_zeros((*lead, len(NAMES)))
+        places = np.cumsum([0, *(part.shape[-1] for part in parts)])
+        for part, begin, end in zip(parts, places[:-1], places[1:], strict=True):
+            vectors[..., begin:end] = part
+        return vectors, valid
 
     def recorded(self, actions: Any, shape: tuple[int, ...]) -> ActionArray:
         """Check vectors as a recording holds them, ``shape`` ``(..., 51)``, each component 0 or 1.
@@ -118,6 +134,24 @@ class KeyboardMouse:
                 f"{vectors[vectors != np.round(vectors)][0]:g}; v2w_gym.envs.keyboard.NAMES lists them"
             )
         return vectors
+
+
+_FIELDS: Mapping[str, tuple[int, ...]] = {
+    "keys": (len(KEYS),),
+    "clicks": (len(CLICKS),),
+    "mouse_x": (),
+    "mouse_y": (),
+}
+_COUNTS = {"keys": 2, "clicks": 2, "mouse_x": len(MOUSE_X), "mouse_y": len(MOUSE_Y)}
+
+
+def _check_fields(action: Mapping[str, Any]) -> None:
+    if set(action) != set(_FIELDS):
+        raise ValueError(
+            f"action must have the fields {', '.join(_FIELDS)}, "
+            f"got {', '.join(map(str, action)) or 'none'}; "
+            'v2w_gym.press("w", clicks=("left",), mouse=(30, 0)) makes one'
+        )
 
 
 def _whole(name: str, value: Any, shape: tuple[int, ...], count: int) -> Any:

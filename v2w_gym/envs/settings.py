@@ -28,6 +28,8 @@ class Settings:
     """Keyword arguments shared by :class:`WorldModelEnv` and :class:`WorldModelVectorEnv`.
 
     Attributes:
+        output: ``"numpy"`` gives arrays. ``"torch"`` gives tensors on the model's device and takes actions
+            that lie there, so that neither frames nor actions nor rewards pass through the host.
         obs_type: ``"dict"`` observes ``{"pixels": image}``, ``"pixels"`` the bare image, uint8 ``(h, w, 3)``.
         reward: ``"sparse"`` is 1.0 on success and 0.0 otherwise, ``"dense"`` the detector's probability.
         terminate_on_success: end the episode at the first frame judged a success.
@@ -44,6 +46,7 @@ class Settings:
         preset: ``"tiny-random"`` opens a released id with a small model of random weights, to try code with.
     """
 
+    output: Literal["numpy", "torch"] = "numpy"
     obs_type: Literal["dict", "pixels"] = "dict"
     reward: Literal["sparse", "dense"] = "sparse"
     terminate_on_success: bool = True
@@ -129,7 +132,7 @@ def gather(
             model
             if model is not None
             else opened.model(settings.device, dtype=settings.dtype, **(settings.sampler or {})),
-            detector if detector is not None else opened.detector(),
+            detector if detector is not None else opened.detector(settings.device),
             opened.starts() if brought is None and opened.ships_starts else brought,
             actions,
         )

@@ -10,8 +10,10 @@ import gymnasium
 from v2w_gym import config as configuration
 from v2w_gym.data.episode import FrameArray
 from v2w_gym.envs import requests, spaces
+from v2w_gym.envs.actions import encoded
 from v2w_gym.envs.facts import EpisodeFacts
 from v2w_gym.envs.imagination import Imagination
+from v2w_gym.envs.infos import info_of
 from v2w_gym.envs.settings import Settings, StartsLike, WorldLike, gather
 from v2w_gym.envs.snapshot import Snapshot
 from v2w_gym.envs.vector import WorldModelVectorEnv, forked
@@ -85,7 +87,7 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, Any]):
         request = requests.parse(options, self._parts)
         super().reset(seed=seed)
         self._imagination.reset([0], [request], [self.np_random])
-        return self._present(), self._imagination.info(0)
+        return self._present(), self._info()
 
     def step(self, action: Any) -> tuple[spaces.Observation, float, bool, bool, dict[str, Any]]:
         """Imagine the next frame.
@@ -102,15 +104,19 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, Any]):
             ValueError: a bad action; the episode goes on undisturbed.
         """
         imagination = self._imagination
-        if not imagination.started[0] or imagination.ended[0]:
-            raise gymnasium.error.ResetNeeded(
-                "the episode has ended; call env.reset() to begin another"
-                if imagination.started[0]
-                else "there is no episode yet; call env.reset() before env.step(action)"
-            )
-        imagination.step([0], self._parts.actions.encode(action)[None])
+        self._check_running()
+        imagination.step([0], encoded(self._parts.actions, action, (), imagination.arrays)[None])
         flags = bool(imagination.terminated[0]), bool(imagination.truncated[0])
-        return self._present(), imagination.reward(0), *flags, imagination.info(0)
+        return self._present(), float(imagination.rewards([0])[0]), *flags, self._info()
+
+    def _check_running(self) -> None:
+        if not self._imagination.started[0]:
+            raise gymnasium.error.ResetNeeded("there is no episode yet; call env.reset() before stepping")
+        if self._imagination.ended[0]:
+            raise gymnasium.error.ResetNeeded("the episode has ended; call env.reset() to begin another")
+
+    def _info(self) -> dict[str, Any]:
+        return info_of(self._imagination.facts(), 0)
 
     def snapshot(self) -> Snapshot:
         """The running episode as a value: keep it, ``restore`` it, ``save`` it, ``load`` it elsewhere.
@@ -134,7 +140,7 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, Any]):
             ValueError: of another model, or of several episodes; the running episode goes on undisturbed.
         """
         self._imagination.restore([0], snapshot)
-        return self._present(), self._imagination.info(0)
+        return self._present(), self._info()
 
     def fork(self, n: int, noise_seeds: Sequence[int] | None = None) -> WorldModelVectorEnv:
         """``n`` slots that all go on from here; see :meth:`WorldModelVectorEnv.fork`."""
@@ -143,7 +149,8 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, Any]):
     def _present(self) -> spaces.Observation:
         if self._viewer is not None:
             self._viewer.show(spaces.shown(self._imagination.frames, self.world, self._settings))
-        return spaces.observe(self._imagination.frames[0], self._settings)
+        frame = self._imagination.arrays.copy(self._imagination.frames[0])
+        return spaces.observe(frame, self._settings)
 
     def render(self) -> FrameArray | None:
         """The newest frame ``(h, w, 3)`` uint8 with ``render_mode="rgb_array"``; None otherwise.

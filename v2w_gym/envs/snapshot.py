@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from v2w_gym.data.episode import FrameArray
+from v2w_gym.arrays import Array, host
 from v2w_gym.world_model.archive import load_state, save_state
 from v2w_gym.world_model.state import WorldState, with_seeds
 
@@ -19,17 +19,19 @@ from v2w_gym.world_model.state import WorldState, with_seeds
 class Episodes:
     """What an environment knows of its episodes beside the model's state; one row per slot.
 
+    The first two are arrays or tensors, as the environment's ``output`` says; any environment takes both.
+
     Attributes:
         frames: ``(b, h, w, 3)`` uint8, the newest frame.
-        success_prob: ``(b,)`` float64, the detector's probability for it.
+        success_prob: ``(b,)`` float, the detector's probability for it.
         elapsed: ``(b,)`` int64, steps since the reset.
         context_length: ``(b,)`` int64, frames that the episode began from.
         terminated: ``(b,)`` bool.
         truncated: ``(b,)`` bool.
     """
 
-    frames: FrameArray
-    success_prob: npt.NDArray[np.float64]
+    frames: Array
+    success_prob: Array
     elapsed: npt.NDArray[np.int64]
     context_length: npt.NDArray[np.int64]
     terminated: npt.NDArray[np.bool_]
@@ -83,7 +85,8 @@ class Snapshot:
         if not isinstance(self.state, WorldState):
             raise TypeError(f"only states of Vid2World can be saved, got a {type(self.state).__name__}")
         facts = {"model_hash": self.model_hash, "tasks": self.tasks, "starts": self.starts}
-        save_state(path, self.state, vars(self.episodes), facts)
+        beside = {name: host(values) for name, values in vars(self.episodes).items()}
+        save_state(path, self.state, beside, facts)
 
     @classmethod
     def load(cls, path: str | Path) -> Snapshot:

@@ -9,14 +9,17 @@ from typing import Any
 import gymnasium
 import numpy as np
 import numpy.typing as npt
-from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from v2w_gym import config as configuration
+from v2w_gym.arrays import Array
 from v2w_gym.data.episode import FrameArray
 from v2w_gym.envs import requests, spaces
+from v2w_gym.envs.actions import encoded
+from v2w_gym.envs.attributes import SlotAttributes
 from v2w_gym.envs.imagination import Imagination
+from v2w_gym.envs.infos import infos_of, mask_of
 from v2w_gym.envs.settings import Parts, Settings, StartsLike, WorldLike, gather
 from v2w_gym.envs.slot import Slot
 from v2w_gym.envs.snapshot import Snapshot
@@ -26,10 +29,10 @@ from v2w_gym.rewards.base import SuccessDetector
 from v2w_gym.world_model.base import WorldModel
 
 Flags = npt.NDArray[np.bool_]
-Step = tuple[spaces.Observation, npt.NDArray[np.float64], Flags, Flags, dict[str, Any]]
+Step = tuple[spaces.Observation, Array, Array, Array, dict[str, Any]]
 
 
-class WorldModelVectorEnv(VectorEnv[spaces.Observation, Any, npt.NDArray[Any]]):
+class WorldModelVectorEnv(SlotAttributes):
     """``num_envs`` episodes denoised together. Slot i equals a single environment with the same seed.
 
     Args:
@@ -85,16 +88,6 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, Any, npt.NDArray[Any]]):
         self._viewer = open_viewer(render_mode, self.world.name, fps)
         self.envs = [Slot(self, self._imagination, i) for i in range(num_envs)]
 
-    @property  # type: ignore[misc]  # one generator per slot, as in SyncVectorEnv
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """The random generator of each slot."""
-        return tuple(slot.np_random for slot in self.envs)
-
-    @property
-    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The seed of each slot's generator."""
-        return tuple(slot.np_random_seed for slot in self.envs)
-
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[spaces.Observation, dict[str, Any]]:
@@ -119,24 +112,7 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, Any, npt.NDArray[Any]]):
         self._check_started(self._imagination.started.copy(), renewed=slots)
         self._seed(seed, slots)
         self._begin(slots, asked)
-        infos: dict[str, Any] = {}
-        for i in slots:
-            infos = self._add_info(infos, self._imagination.info(i), i)
-        return self._present(), infos
-
-    def _seed(self, seed: int | Sequence[int | None] | None, slots: Sequence[int]) -> None:
-        if seed is None:
-            return
-        if isinstance(seed, int | np.integer):
-            seed = [int(seed) + i for i in range(self.num_envs)]
-        seeds = list(seed)
-        if len(seeds) != self.num_envs:
-            raise ValueError(
-                f"seeds must be one integer, or a list of {self.num_envs}, got {len(seeds)} of them"
-            )
-        fresh = [(i, seeding.np_random(seeds[i])) for i in slots if seeds[i] is not None]
-        for i, (generator, number) in fresh:
-            self.envs[i].use(generator, number)
+        return self._present(), infos_of(self._imagination.facts(), slots)
 
     def _begin(self, slots: Sequence[int], asked: Sequence[requests.Request]) -> None:
         self._imagination.reset(slots, asked, [self.envs[i].np_random for i in slots])
@@ -164,22 +140,24 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, Any, npt.NDArray[Any]]):
         """
         imagination = self._imagination
         self._check_started(imagination.started.copy())
-        checked = self._parts.actions.encode(actions, self.num_envs)
-        live = np.flatnonzero(~imagination.ended).tolist()
-        over = np.flatnonzero(imagination.ended).tolist()
-        if not live and self.autoreset_mode is AutoresetMode.DISABLED:
+        given = encoded(self._parts.actions, actions, (self.num_envs,), imagination.arrays)
+        live, over = self._live_and_over()
+        if live:
+            imagination.step(live, given[live] if over else given)
+        elif given.again is not None:
+            given.again()
+        if over and self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            self._begin(over, [requests.Request()] * len(over))
+        return self._outcome(imagination.rewards(live))
+
+    def _live_and_over(self) -> tuple[list[int], list[int]]:
+        """Slots whose episode goes on, and those whose episode has ended."""
+        ended = self._imagination.ended
+        if ended.all() and self.autoreset_mode is AutoresetMode.DISABLED:
             raise gymnasium.error.ResetNeeded(
                 "every episode has ended; call envs.reset(), or envs.reset(options={'reset_mask': mask})"
             )
-        if live:
-            imagination.step(live, checked[live])
-        if over and self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            self._begin(over, [requests.Request()] * len(over))
-        rewards = np.zeros(self.num_envs, np.float64)
-        rewards[live] = [imagination.reward(i) for i in live]
-        flags = imagination.terminated.copy(), imagination.truncated.copy()
-        infos = self._finish()
-        return self._present(), rewards, *flags, infos
+        return np.flatnonzero(~ended).tolist(), np.flatnonzero(ended).tolist()
 
     def snapshot(self, slots: Sequence[int] | None = None) -> Snapshot:
         """Episodes of the given slots, or of all, as a value; see :meth:`WorldModelEnv.snapshot`.
@@ -214,25 +192,32 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, Any, npt.NDArray[Any]]):
         """
         return forked(self._parts, self._settings, self.snapshot([slot]), n, noise_seeds)
 
-    def _finish(self) -> dict[str, Any]:
-        """The infos of a step; with same-step autoreset, ended slots hand in their last frame first."""
-        imagination, final = self._imagination, {}
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and imagination.ended.any():
-            ended = np.flatnonzero(imagination.ended).tolist()
-            for i in ended:
-                last = spaces.observe(imagination.frames[i], self._settings)
-                final[i] = {"final_obs": last, "final_info": imagination.info(i)}
+    def _outcome(self, rewards: Array) -> Step:
+        """What a step returns; with same-step autoreset, ended slots hand in their last frame first."""
+        imagination = self._imagination
+        flags = [imagination.arrays.take(f.copy()) for f in (imagination.terminated, imagination.truncated)]
+        ended = np.flatnonzero(imagination.ended).tolist()
+        final: dict[str, Any] = {}
+        if ended and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            final = self._final(ended)
             self._begin(ended, [requests.Request()] * len(ended))
-        infos: dict[str, Any] = {}
-        for i in range(self.num_envs):
-            infos = self._add_info(infos, final.get(i, {}), i)
-            infos = self._add_info(infos, imagination.info(i), i)
-        return infos
+        infos = infos_of(imagination.facts(), range(self.num_envs))
+        infos = final | infos if 0 in ended else infos | final  # Gymnasium's order is that of slots
+        return self._present(), rewards, flags[0], flags[1], infos
+
+    def _final(self, ended: Sequence[int]) -> dict[str, Any]:
+        """Last observations and infos of the episodes in ``ended``."""
+        last = np.full(self.num_envs, None, dtype=np.object_)
+        for i in ended:
+            frame = self._imagination.arrays.copy(self._imagination.frames[i])
+            last[i] = spaces.observe(frame, self._settings)
+        infos, mask = infos_of(self._imagination.facts(), ended), mask_of(ended, self.num_envs)
+        return {"final_obs": last, "_final_obs": mask, "final_info": infos, "_final_info": mask.copy()}
 
     def _present(self) -> spaces.Observation:
         if self._viewer is not None:
             self._viewer.show(spaces.shown(self._imagination.frames, self.world, self._settings))
-        return spaces.observe(self._imagination.frames, self._settings)
+        return spaces.observe(self._imagination.arrays.copy(self._imagination.frames), self._settings)
 
     def render(self) -> tuple[FrameArray, ...] | None:
         """The newest frame of each slot with ``render_mode="rgb_array"``; None otherwise."""
@@ -245,30 +230,6 @@ class WorldModelVectorEnv(VectorEnv[spaces.Observation, Any, npt.NDArray[Any]]):
         """Close the window, if any."""
         if self._viewer is not None:
             self._viewer.close()
-
-    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Attribute ``name`` of every slot, called where it can be."""
-        found = [getattr(slot, name) for slot in self.envs]
-        return tuple(value(*args, **kwargs) if callable(value) else value for value in found)
-
-    def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Attribute ``name`` of every slot, e.g. ``"task_description"``."""
-        return self.call(name)
-
-    def set_attr(self, name: str, values: Any) -> None:
-        """Set attribute ``name`` of every slot, to one value or to a list with one value per slot.
-
-        Raises:
-            AttributeError: the attribute is a fact of the environment, fixed at construction.
-            ValueError: a list of another length.
-        """
-        rows = values if isinstance(values, list | tuple) else [values] * self.num_envs
-        if len(rows) != self.num_envs:
-            raise ValueError(
-                f"set_attr({name!r}) needs {self.num_envs} values, one per slot, got {len(rows)}"
-            )
-        for slot, value in zip(self.envs, rows, strict=True):
-            setattr(slot, name, value)
 
 
 def forked(

@@ -242,15 +242,19 @@ class World:
             )
         return _models[key]
 
-    def detector(self) -> SuccessDetector:
-        """The success detector, with the world's threshold; one that judges nothing where there is none."""
+    def detector(self, device: str = "cpu") -> SuccessDetector:
+        """The success detector, with the world's threshold; one that judges nothing where there is none.
+
+        Args:
+            device: where it runs, best where the model does.
+        """
         from v2w_gym.rewards.classifier import FrameClassifier
         from v2w_gym.rewards.unjudged import Unjudged
 
         if self.config.detector.kind == "none":
             return Unjudged()
         verify(self.folder, self.config.hashes, ("detector",))
-        detector = FrameClassifier.from_pretrained(self.folder / "detector")
+        detector = FrameClassifier.from_pretrained(self.folder / "detector").to(device)
         threshold, own = self.config.detector.threshold, detector.config
         if threshold in (None, own.threshold):
             return detector

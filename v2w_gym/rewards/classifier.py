@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from v2w_gym.arrays import Array
 from v2w_gym.config import from_dict, to_dict
 from v2w_gym.shapes import FramesLike, frames_to_tensor
 from v2w_gym.weights import fill_strictly, read_weights
@@ -52,9 +51,12 @@ class FrameClassifier(nn.Module):
         config: sizes and calibration.
 
     Attributes:
+        takes_tensors: tensors are judged where they are.
         threshold: probability from which a frame counts as success.
         hash: twelve hexadecimal digits that name weights, calibration and threshold as they were when loaded.
     """
+
+    takes_tensors = True
 
     def __init__(self, config: ClassifierConfig | None = None) -> None:
         super().__init__()
@@ -96,7 +98,7 @@ class FrameClassifier(nn.Module):
 
     @torch.no_grad()
     def logits(self, frames: FramesLike) -> torch.Tensor:
-        """Uncalibrated logits ``(b,)`` of frames ``(b, h, w, 3)`` uint8.
+        """Uncalibrated logits ``(b,)`` float32 of frames ``(b, h, w, 3)`` uint8, on the frames' device.
 
         Raises:
             ValueError: frames of another size or dtype.
@@ -104,24 +106,29 @@ class FrameClassifier(nn.Module):
         height, width = self.config.frame_size
         tensor = frames_to_tensor(frames, (height, width))
         device = next(self.parameters()).device
-        parts = [self(part.to(device).float()).float().cpu() for part in tensor.split(_CHUNK)]
-        return torch.cat(parts) if parts else torch.zeros(0)
+        parts = [self(part.to(device).float()).float() for part in tensor.split(_CHUNK)]
+        return torch.cat(parts).to(tensor.device) if parts else torch.zeros(0, device=tensor.device)
 
-    def score(self, frames: FramesLike, slots: Sequence[int] | None = None) -> npt.NDArray[np.float32]:
-        """Probability of success ``(b,)`` float32 in 0..1 of frames ``(b, h, w, 3)`` uint8.
+    def score(self, frames: FramesLike, slots: Sequence[int] | None = None) -> Array:
+        """Probability of success in 0..1 of frames ``(b, h, w, 3)`` uint8.
+
+        Returns:
+            ``(b,)`` float32: an array for an array, a tensor on the frames' device for a tensor.
 
         Raises:
             ValueError: frames of another size or dtype.
         """
         del slots
         logits = self.logits(frames) / self.config.temperature + self.config.shift
-        return torch.sigmoid(logits).numpy().astype(np.float32)
+        scores = torch.sigmoid(logits)
+        return scores if isinstance(frames, torch.Tensor) else scores.numpy()
 
     def calibrated(self, temperature: float, shift: float, threshold: float) -> FrameClassifier:
         """The same network with another calibration."""
         changed = replace(self.config, temperature=temperature, shift=shift, threshold=threshold)
         other = FrameClassifier(changed)
         other.load_state_dict(self.state_dict())
+        other.to(next(self.parameters()).device)
         other.hash = other._digest()
         return other.eval()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+import torch
+
+from v2w_gym.arrays import Array
 
 
 class Unjudged:
@@ -14,6 +16,8 @@ class Unjudged:
     That says nothing about the episodes: environments mark it with ``info["judged"] = False``, and a success
     rate over such episodes means nothing. For a reward, give the environment ``detector=...``.
     """
+
+    takes_tensors = True
 
     @property
     def threshold(self) -> float:
@@ -28,8 +32,8 @@ class Unjudged:
     def reset(self, instruction: Sequence[str], slots: Sequence[int]) -> None:
         """Nothing to begin."""
 
-    def score(
-        self, frames: npt.NDArray[np.uint8], slots: Sequence[int] | None = None
-    ) -> npt.NDArray[np.float32]:
-        """Zeros ``(b,)`` for frames ``(b, h, w, 3)`` uint8."""
+    def score(self, frames: Array, slots: Sequence[int] | None = None) -> Array:
+        """Zeros ``(b,)`` float32 for frames ``(b, h, w, 3)`` uint8."""
+        if isinstance(frames, torch.Tensor):
+            return torch.zeros(len(frames), device=frames.device)
         return np.zeros(len(frames), np.float32)
