@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from alike import assert_alike
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMonitor, VecTransposeImage
@@ -28,25 +29,6 @@ def make_dummy(tiny_world, **settings):
 
 def draw_actions(steps, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (steps, SLOTS, 4)).astype(np.float32)
-
-
-def assert_alike(ours, theirs):
-    """The same types; frames up to one grey level and probabilities up to 0.02, which batching may cost."""
-    assert isinstance(theirs, type(ours))  # DummyVecEnv gives ordered dicts
-    if isinstance(ours, dict):
-        assert set(ours) == set(theirs)
-        for key in ours:
-            assert_alike(ours[key], theirs[key])
-    elif isinstance(ours, list):
-        assert len(ours) == len(theirs)
-        for mine, other in zip(ours, theirs, strict=True):
-            assert_alike(mine, other)
-    elif isinstance(ours, np.ndarray):
-        assert ours.dtype == theirs.dtype
-        close = {"u": 1.0, "f": 0.02}.get(ours.dtype.kind, 0.0)
-        np.testing.assert_allclose(ours.astype(float), theirs.astype(float), atol=close, rtol=0)
-    else:
-        assert ours == (pytest.approx(theirs, abs=0.02) if isinstance(ours, float) else theirs)
 
 
 @pytest.mark.parametrize(("obs_type", "reward"), [("pixels", "sparse"), ("dict", "dense")])

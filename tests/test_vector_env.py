@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from alike import assert_alike
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import v2w_gym
@@ -24,27 +25,6 @@ def make_sync(tiny_world, mode, **settings):
 
 def draw_actions(steps, slots=SLOTS, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (steps, slots, 4)).astype(np.float32)
-
-
-def assert_alike(ours, theirs):
-    """Equal up to what batching does to floats: frames to one grey level, probabilities to 0.02."""
-    assert type(ours) is type(theirs)
-    if isinstance(ours, dict):
-        assert list(ours) == list(theirs)  # the same keys in the same order
-        for key in ours:
-            assert_alike(ours[key], theirs[key])
-    elif ours is None:
-        return
-    elif ours.dtype == object:
-        for mine, other in zip(ours, theirs, strict=True):
-            if isinstance(mine, str):
-                assert mine == other
-            else:
-                assert_alike(mine, other)
-    else:
-        assert ours.dtype == theirs.dtype
-        close = {"u": 1.0, "f": 0.02}.get(ours.dtype.kind, 0.0)
-        np.testing.assert_allclose(ours.astype(float), theirs.astype(float), atol=close, rtol=0)
 
 
 @pytest.mark.parametrize("seed", [7, [3, 1, 4, 1]])

@@ -73,13 +73,14 @@ class SB3VecEnv(VecEnv):
         """
         observations, rewards, terminated, truncated, infos = self._rows.step(self._actions)
         dones = terminated | truncated
+        told = []
         for i, info in enumerate(infos):
+            last, final = info.pop("final_obs", None), info.pop("final_info", info)
+            cut = bool(truncated[i] and not terminated[i])
+            told.append(_plain(final) | {"TimeLimit.truncated": cut})
             if dones[i]:
-                last, final = info.pop("final_obs"), info.pop("final_info")
-                self.reset_infos[i] = _plain(info)
-                info = {**final, "terminal_observation": last}
-            infos[i] = {**_plain(info), "TimeLimit.truncated": bool(truncated[i] and not terminated[i])}
-        return observations, rewards.astype(np.float32), dones, infos
+                told[i]["terminal_observation"], self.reset_infos[i] = last, _plain(info)
+        return observations, rewards.astype(np.float32), dones, told
 
     def close(self) -> None:
         """Close the vector environment."""
