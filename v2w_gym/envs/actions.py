@@ -149,6 +149,12 @@ class Encoded:
     valid: Array = None
     again: Callable[[], ActionArray] | None = None
 
+    def checked(self, arrays: Arrays) -> Encoded:
+        """The same, known to be good: asks the device if need be; raises ``ValueError`` at a bad one."""
+        if self.again is None or arrays.read(self.valid)[0].all():
+            return Encoded(self.vectors)
+        return Encoded(self.again())
+
     def __getitem__(self, index: Any) -> Encoded:
         """Some of them; ``index`` is one of the leading axes."""
         again = self.again

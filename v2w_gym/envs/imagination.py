@@ -198,12 +198,12 @@ class Imagination:
     def _commit_frames(
         self, slots: Sequence[int], frames: Array, success_prob: Array, succeeded: npt.NDArray[np.bool_]
     ) -> None:
-        rows = self._rows(slots)
+        rows = self.rows(slots)
         self.frames[rows] = frames
         self.success_prob[rows] = success_prob
         self.succeeded[rows] = succeeded
 
-    def _rows(self, slots: Sequence[int]) -> Any:
+    def rows(self, slots: Sequence[int]) -> Any:
         """An index of ``slots``; one of all of them needs no list on the device."""
         return slice(None) if len(slots) == len(self.started) else list(slots)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from v2w_gym.arrays import host
 from v2w_gym.data.framing import fit
 from v2w_gym.data.starts import Context
 from v2w_gym.envs.settings import Parts
@@ -120,6 +121,20 @@ def split(options: Mapping[str, Any] | None, slots: int) -> list[dict[str, Any]]
         for slot, row in enumerate(rows):
             row[key] = value if shared else value[slot]
     return rows
+
+
+def masked(mask: Any, slots: int) -> list[int]:
+    """Slots that ``mask``, an array or a tensor, picks; all without a mask."""
+    if mask is None:
+        return list(range(slots))
+    mask = host(mask) if hasattr(mask, "detach") else mask
+    fits = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (slots,)
+    if not fits or not mask.any():
+        raise ValueError(
+            f'reset option "reset_mask" must be a numpy bool array of shape ({slots},) with a True in it, '
+            f"got {mask!r}"
+        )
+    return [int(i) for i in np.flatnonzero(mask)]
 
 
 def _length(value: Any) -> int | None:

@@ -8,9 +8,11 @@ from typing import Any
 import gymnasium
 
 from v2w_gym import config as configuration
+from v2w_gym.arrays import Array
 from v2w_gym.data.episode import FrameArray
 from v2w_gym.envs import requests, spaces
 from v2w_gym.envs.actions import encoded
+from v2w_gym.envs.chunk import encode_chunk, play
 from v2w_gym.envs.facts import EpisodeFacts
 from v2w_gym.envs.imagination import Imagination
 from v2w_gym.envs.infos import info_of
@@ -108,6 +110,32 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, Any]):
         imagination.step([0], encoded(self._parts.actions, action, (), imagination.arrays)[None])
         flags = bool(imagination.terminated[0]), bool(imagination.truncated[0])
         return self._present(), float(imagination.rewards([0])[0]), *flags, self._info()
+
+    def step_chunk(self, actions: Any) -> tuple[spaces.Observation, Array, bool, bool, dict[str, Any]]:
+        """Take k steps, one action after the other, until the episode ends; the other actions are ignored.
+
+        Args:
+            actions: of ``action_space`` with an axis of steps in front, e.g. ``(k, a)``. All are checked
+                before the first is taken.
+
+        Returns:
+            As ``step``, but rewards are ``(k,)``, 0.0 after the end. Observation, flags and the other infos
+            are those after the last step. ``info["chunk"]`` has the steps: ``pixels`` ``(k, h, w, 3)``,
+            ``terminated``, ``truncated`` and ``success_prob`` ``(k,)``, which after the end stay as they
+            were, and ``executed``, how many actions were taken.
+
+        Raises:
+            gymnasium.error.ResetNeeded: as ``step``.
+            ValueError: a bad action; the episode goes on undisturbed.
+        """
+        imagination = self._imagination
+        self._check_running()
+        vectors = encode_chunk(self._parts.actions, actions, (), imagination.arrays)
+        rewards, steps = play(imagination, [0], vectors[None])
+        chunk = {key: values[0] for key, values in steps.items()}
+        info = {**self._info(), "chunk": {**chunk, "executed": int(chunk["executed"])}}
+        flags = bool(imagination.terminated[0]), bool(imagination.truncated[0])
+        return self._present(), rewards[0], *flags, info
 
     def _check_running(self) -> None:
         if not self._imagination.started[0]:

@@ -18,6 +18,7 @@ from v2w_gym.data.episode import FrameArray
 from v2w_gym.envs import requests, spaces
 from v2w_gym.envs.actions import encoded
 from v2w_gym.envs.attributes import SlotAttributes
+from v2w_gym.envs.chunk import encode_chunk, play
 from v2w_gym.envs.imagination import Imagination
 from v2w_gym.envs.infos import infos_of, mask_of
 from v2w_gym.envs.settings import Parts, Settings, StartsLike, WorldLike, gather
@@ -106,7 +107,7 @@ class WorldModelVectorEnv(SlotAttributes):
             ValueError: a seed or an option that does not fit; all episodes go on undisturbed.
         """
         given = dict(options or {})
-        slots = _masked(given.pop("reset_mask", None), self.num_envs)
+        slots = requests.masked(given.pop("reset_mask", None), self.num_envs)
         rows = requests.split(given, self.num_envs)
         asked = [requests.parse(rows[i], self._parts) for i in slots]
         self._check_started(self._imagination.started.copy(), renewed=slots)
@@ -144,11 +145,44 @@ class WorldModelVectorEnv(SlotAttributes):
         live, over = self._live_and_over()
         if live:
             imagination.step(live, given[live] if over else given)
-        elif given.again is not None:
-            given.again()
+        else:
+            given.checked(imagination.arrays)
         if over and self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._begin(over, [requests.Request()] * len(over))
         return self._outcome(imagination.rewards(live))
+
+    def step_chunk(self, actions: Any) -> Step:
+        """Take k steps, one action after the other, and return once.
+
+        Each slot goes through the frames, rewards and checks for its end that k single steps would give it.
+        A chunk belongs to one episode: a slot that ends inside stands still for the rest of it and costs
+        nothing more, and autoreset comes at the chunk's end. So with ``"same_step"`` a slot is reset after
+        the chunk that it ended in, and with ``"next_step"`` the chunk after that is its reset, whose actions
+        it ignores; with ``"disabled"``, a chunk is k steps in every respect.
+
+        Args:
+            actions: of ``action_space`` with an axis of steps after that of slots, e.g. ``(num_envs, k, a)``.
+                All are checked before the first is taken.
+
+        Returns:
+            As ``step``, but rewards are ``(num_envs, k)``, 0.0 where a slot stood still. Observations, flags
+            and the other infos are those after the last step. ``infos["chunk"]`` has the steps: ``pixels``
+            ``(num_envs, k, h, w, 3)``, ``terminated``, ``truncated`` and ``success_prob`` ``(num_envs, k)``,
+            and ``executed`` ``(num_envs,)``, how many of its actions a slot took.
+
+        Raises:
+            gymnasium.error.ResetNeeded: as ``step``.
+            ValueError: a bad action in any slot and step; all episodes go on undisturbed.
+        """
+        imagination = self._imagination
+        self._check_started(imagination.started.copy())
+        vectors = encode_chunk(self._parts.actions, actions, (self.num_envs,), imagination.arrays)
+        live, over = self._live_and_over()
+        if over and self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            self._begin(over, [requests.Request()] * len(over))
+        rewards, steps = play(imagination, live, vectors)
+        *outcome, infos = self._outcome(rewards)
+        return (*outcome, {**infos, "chunk": steps})
 
     def _live_and_over(self) -> tuple[list[int], list[int]]:
         """Slots whose episode goes on, and those whose episode has ended."""
@@ -259,16 +293,3 @@ def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
     if mode not in known:
         raise ValueError(f'autoreset_mode must be "same_step", "next_step" or "disabled", got {mode!r}')
     return known[mode]
-
-
-def _masked(mask: Any, slots: int) -> list[int]:
-    """Slots that ``mask`` picks; all without a mask."""
-    if mask is None:
-        return list(range(slots))
-    fits = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (slots,)
-    if not fits or not mask.any():
-        raise ValueError(
-            f'reset option "reset_mask" must be a numpy bool array of shape ({slots},) with a True in it, '
-            f"got {mask!r}"
-        )
-    return [int(i) for i in np.flatnonzero(mask)]
