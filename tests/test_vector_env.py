@@ -89,6 +89,75 @@ def test_autoreset_equals_sync_vector_env(tiny_world, mode, obs_type):
         assert ours.get_attr(name) == theirs.get_attr(name)
 
 
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_resets_by_seed_and_mask_equal_sync_vector_env(tiny_world, mode):
+    ours = make(tiny_world, autoreset_mode=mode.name.lower())
+    theirs = make_sync(tiny_world, mode)
+    actions = iter(draw_actions(20, seed=1))
+
+    def reset(seed=None, **options):
+        both = (env.reset(seed=seed, options=dict(options)) for env in (ours, theirs))
+        for mine, other in zip(*both, strict=True):
+            assert_alike(mine, other)
+
+    def step():
+        results = ours.step(row := next(actions)), theirs.step(row)
+        for mine, other in zip(*results, strict=True):
+            assert_alike(mine, other)
+        over = results[0][2] | results[0][3]
+        if mode is AutoresetMode.DISABLED and over.any():
+            reset(reset_mask=over)
+
+    reset(7)
+    step()
+    reset([9, None, 4, None])  # two start anew from a seed, two go on with their generators
+    step()
+    for mask in ([True, False, True, False], [False, True, True, True]):
+        reset(reset_mask=np.array(mask))
+        step()
+        reset(3, reset_mask=np.array(mask))
+        step()
+        reset([None, 8, None, 2], reset_mask=np.array(mask), task="open the drawer", start="seed-0042")
+        step()
+    assert ours.get_attr("np_random_seed") == theirs.get_attr("np_random_seed")
+
+
+def test_slots_of_unlike_age_start_and_instruction_share_a_batch(tiny_world):
+    settings = {"terminate_on_success": False, "reward": "dense"}
+    envs = make(tiny_world, autoreset_mode="disabled", **settings).unwrapped
+    singles = [v2w_gym.WorldModelEnv(tiny_world, **settings) for _ in range(SLOTS)]
+    tasks, starts = ["close the drawer", "open the drawer"] * 2, ["seed-0007", "seed-0042", None, "seed-0099"]
+    actions = iter(draw_actions(8))
+
+    def begin(slots, seed):
+        options = {"task": tasks, "start": starts, "noise_seed": [seed + i for i in range(SLOTS)]}
+        mask = np.isin(range(SLOTS), slots)
+        envs.reset(seed=seed, options=options | {"reset_mask": mask})
+        for i in slots:
+            own = {key: values[i] for key, values in options.items()}
+            singles[i].reset(seed=seed + i, options=own)
+
+    def step():
+        observation, rewards, _, _, infos = envs.step(row := next(actions))
+        for i, single in enumerate(singles):
+            frame, reward, _, _, info = single.step(row[i])
+            assert_alike(observation["pixels"][i], frame["pixels"])
+            assert_alike(float(rewards[i]), reward)
+            assert_alike({key: infos[key][i : i + 1].tolist()[0] for key in info}, info)
+        return infos["elapsed_steps"].tolist()
+
+    begin(range(SLOTS), seed=0)
+    assert step() == [1, 1, 1, 1]
+    kept = singles[3].snapshot()
+    begin([1, 3], seed=5)
+    assert step() == [2, 1, 2, 1]
+    envs.restore(kept, [0])
+    singles[0].restore(kept)
+    assert step() == [2, 2, 3, 2]
+    begin([2], seed=9)
+    assert [step(), step()] == [[3, 3, 1, 3], [4, 4, 2, 4]]  # beyond the window in some, not in others
+
+
 class CountingModel:
     """A world model that notes how many slots each step denoises."""
 
@@ -123,6 +192,20 @@ def test_finished_slots_stand_still_and_cost_nothing(tiny_world):
     assert min(model.batches) < SLOTS
     with pytest.raises(gymnasium.error.ResetNeeded, match="every episode has ended"):
         envs.step(draw_actions(1)[0])
+
+
+@pytest.mark.parametrize("mode", ["same_step", "next_step"])
+def test_only_running_episodes_are_denoised(tiny_world, mode):
+    model = CountingModel(v2w_gym.World.open(tiny_world).model())
+    envs = v2w_gym.WorldModelVectorEnv(SLOTS, tiny_world, autoreset_mode=mode, model=model)
+    envs.reset(seed=5)
+    expected, running = [], np.ones(SLOTS, bool)
+    for row in draw_actions(8):
+        expected += [running.sum()] if running.any() else []
+        _, _, terminated, truncated, _ = envs.step(row)
+        running = ~(terminated | truncated) | (mode == "same_step")
+    assert model.batches == expected
+    assert (min(expected) < SLOTS) == (mode == "next_step")
 
 
 def test_reset_mask_leaves_the_others_alone(tiny_world):
@@ -193,6 +276,27 @@ def test_attributes_by_name(tiny_world):
         envs.set_attr("nickname", ["a"])
     envs.close()
     envs.close()
+
+
+def test_attributes_as_in_sync_vector_env(tiny_world):
+    both = (
+        make(tiny_world, render_mode="rgb_array"),
+        make_sync(tiny_world, AutoresetMode.SAME_STEP, render_mode="rgb_array"),
+    )
+    seen = []
+    for envs in both:
+        envs.reset(seed=0, options={"task": "open the drawer"})
+        envs.set_attr("label", "one for all")
+        envs.set_attr("number", (0, 1, 2, 3))
+        envs.set_attr("callback", [str.upper] * SLOTS)
+        names = ("label", "number", "task", "observation_space", "action_space")
+        seen.append([envs.get_attr(name) for name in names] + [envs.call("callback", "a"), envs.call("task")])
+        assert_alike(envs.call("render"), tuple(envs.render()))
+        with pytest.raises(AttributeError, match="nothing"):
+            envs.get_attr("nothing")
+        with pytest.raises(ValueError, match="3"):
+            envs.set_attr("label", ["a", "b", "c"])
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.parametrize("mode", ["same_step", "next_step", "disabled"])
