@@ -1,7 +1,8 @@
 """Measured success: what ``reality.json`` of a world says about policies, in the order of the starts.
 
 ``{"command": "...", "episodes": 100, "policies": {"bc-10": {"success": 0.41, "episodes": 100,
-"outcomes": {"seed-0000": true, ...}}}}``; ``outcomes`` may be left out where reality has no start ids.
+"shaken": {"noise": 0.03, "success": 0.4}, "outcomes": {"seed-0000": true, ...}}}}``; ``outcomes`` may be left
+out where reality has no start ids, ``shaken`` where nobody has tried.
 """
 
 from __future__ import annotations
@@ -34,6 +35,18 @@ def real_outcomes(
     if reality is not None and not isinstance(reality.get("policies"), Mapping):
         raise ValueError("reality.json must hold a mapping 'policies' from policy name to measured success")
     return {name: _outcomes(name, known[name], starts) for name in policies if name in known}
+
+
+def shaken_success(
+    reality: Mapping[str, Any] | None, policies: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """Real success over the same starts, first without, then with a little noise in the actions.
+
+    Of those policies that were tried so.
+    """
+    known = (reality or {}).get("policies", {})
+    tried = [name for name in policies if "shaken" in known.get(name, ())]
+    return {name: (float(known[name]["success"]), float(known[name]["shaken"]["success"])) for name in tried}
 
 
 def _outcomes(name: str, entry: Any, starts: Sequence[str]) -> RealOutcomes:

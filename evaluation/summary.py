@@ -14,6 +14,9 @@ from v2w_gym.evaluation.ledger import Record
 from v2w_gym.evaluation.protocol import Protocol
 from v2w_gym.evaluation.stats import METRICS, Estimate, RealOutcomes, agreement, wilson
 
+UNSTEADY = 0.15
+"""A policy whose real success changes by more when its actions are shaken a little is unsteady."""
+
 _SCORES = {"success": 1.0, "failure": 0.0, "unscorable": math.nan}
 
 
@@ -24,6 +27,7 @@ def summarise(
     starts: Sequence[str],
     failures: Mapping[str, str],
     real: Mapping[str, RealOutcomes],
+    shaken: Mapping[str, tuple[float, float]],
     protocol: Protocol,
 ) -> dict[str, Any]:
     """The content of ``summary.json``: plain JSON values, undefined numbers as None.
@@ -34,6 +38,7 @@ def summarise(
         starts: ids of the starts every policy should have been run from.
         failures: policy name to what went wrong; such a policy has no rank and no part in the agreement.
         real: measured outcomes of the policies that reality knows.
+        shaken: real success without and with a little noise in the actions, of those that were tried so.
         protocol: the conditions.
     """
     scores = {name: _scores(records, name, starts) for name in policies}
@@ -42,18 +47,14 @@ def summarise(
     _rank(ranked, by="success", into="rank")
     measured = [e for e in ranked if e["real_success"] is not None]
     _rank(measured, by="real_success", into="real_rank")
-    estimates: dict[str, Any] = dict.fromkeys(METRICS)
-    if measured:
-        names = sorted(e["name"] for e in measured)  # resampling must not depend on the order of the policies
-        drawn = agreement(
-            simulated=np.stack([scores[name] for name in names]),
-            real=[real[name] for name in names],
-            seed=protocol.seed,
-        )
-        estimates = {metric: _plain(estimate) for metric, estimate in drawn.items()}
+    for entry in entries:
+        _shake(entry, shaken.get(entry["name"]))
+    steady = [e for e in measured if not e["unsteady"]]
+    estimates = _agreement(measured, scores, real, protocol.seed)
     entries.sort(key=lambda e: (e["rank"] is None, e["rank"], e["name"]))
     return {
         **estimates,
+        "steady": None if steady == measured else _agreement(steady, scores, real, protocol.seed),
         "policies": entries,
         "episodes": len(starts),
         **asdict(protocol),
@@ -89,6 +90,27 @@ def _entry(
         "real_high": measured["high"],
         "error": error,
     }
+
+
+def _shake(entry: dict[str, Any], rates: tuple[float, float] | None) -> None:
+    """Note whether the policy's real success survives a little noise in its actions."""
+    entry["real_shaken"] = None if rates is None else rates[1]
+    entry["unsteady"] = rates is not None and abs(rates[1] - rates[0]) > UNSTEADY
+
+
+def _agreement(
+    measured: Sequence[Mapping[str, Any]],
+    scores: Mapping[str, npt.NDArray[np.float64]],
+    real: Mapping[str, RealOutcomes],
+    seed: int,
+) -> dict[str, Any]:
+    if not measured:
+        return dict.fromkeys(METRICS)
+    names = sorted(e["name"] for e in measured)  # resampling must not depend on the order of the policies
+    drawn = agreement(
+        simulated=np.stack([scores[name] for name in names]), real=[real[name] for name in names], seed=seed
+    )
+    return {metric: _plain(estimate) for metric, estimate in drawn.items()}
 
 
 def _rank(entries: Sequence[dict[str, Any]], *, by: str, into: str) -> None:

@@ -37,7 +37,7 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
         "failed" if entry["error"] else _or_dash(entry["rank"], "4d"),
         entry["name"],
         _rate(imagined, entry["low"], entry["high"]),
-        _rate(real, entry["real_low"], entry["real_high"]),
+        _rate(real, entry["real_low"], entry["real_high"]) + ("~" if entry["unsteady"] else ""),
         "-" if imagined is None or real is None else f"{imagined - real:+10.2f}",
         _or_dash(entry["real_rank"], "9d"),
     )
@@ -61,7 +61,21 @@ def _agreement(summary: Mapping[str, Any]) -> list[str]:
         undefined = "undefined: success is the same for all policies, or there is only one"
         shown = _rate(estimate["value"], estimate["low"], estimate["high"])
         lines.append(f"  {label:9}{undefined if shown == '-' else shown}")
-    return lines
+    return lines + _steady(summary)
+
+
+def _steady(summary: Mapping[str, Any]) -> list[str]:
+    """What hangs on details of reality that no frame shows, and the agreement without it."""
+    if summary["steady"] is None:
+        return []
+    moved = [
+        f"{entry['name']} ({entry['real_shaken']:.2f})" for entry in summary["policies"] if entry["unsteady"]
+    ]
+    return [
+        "~ real success hangs on details that no frame shows; with a little noise in the actions it is: "
+        + ", ".join(moved),
+        f"  without them: {metric_line(summary['steady'])}",
+    ]
 
 
 def _errors(summary: Mapping[str, Any]) -> list[str]:

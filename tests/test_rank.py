@@ -13,7 +13,7 @@ import pytest
 
 from v2w_gym.data.episode import Episode
 from v2w_gym.envs.integrity import write_hashes
-from v2w_gym.evaluation import rank
+from v2w_gym.evaluation import format_table, rank
 from v2w_gym.evaluation.guard import GuardedPolicy, PolicyFailure
 from v2w_gym.evaluation.ledger import Ledger
 from v2w_gym.evaluation.protocol import episode_seeds
@@ -318,6 +318,25 @@ def test_a_malformed_reality_is_an_error(entry: Any) -> None:
         real_outcomes({"policies": {"p": entry}}, ["p"], ["a"])
     with pytest.raises(ValueError, match=r"reality\.json"):
         real_outcomes({"p": entry}, ["p"], ["a"])
+
+
+def test_a_policy_whose_success_a_little_noise_takes_away_is_shown_apart(world: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "world"
+    shutil.copytree(world, folder)
+    reality = json.loads((folder / "reality.json").read_text())
+    starts = list(reality["policies"]["left"]["outcomes"])
+    outcomes = dict.fromkeys(starts, True)
+    reality["policies"]["jittery"] = {"success": 1.0, "episodes": 4, "outcomes": outcomes}
+    for name, shaken in (("left", 0.25), ("right", 0.65), ("jittery", 0.55)):
+        reality["policies"][name]["shaken"] = {"noise": 0.03, "success": shaken}
+    (folder / "reality.json").write_text(json.dumps(reality))
+    write_hashes(folder)
+    summary = quick(folder, all_four())
+    assert {entry["name"] for entry in summary["policies"] if entry["unsteady"]} == {"jittery"}
+    both = {"left": Constant(-0.9), "right": Constant(0.9)}
+    assert summary["steady"] == {key: quick(folder, both)[key] for key in ("pearson", "spearman", "mmrv")}
+    assert "with a little noise in the actions it is: jittery (0.55)" in format_table(summary)
+    assert quick(folder, both)["steady"] is None
 
 
 def test_success_rules() -> None:

@@ -90,5 +90,6 @@ def test_the_table_keeps_what_it_does_not_measure_again(tmp_path):
     assert table["policies"]["still"] == {
         "success": 0.0,
         "episodes": 2,
+        "shaken": {"noise": 0.03, "success": 0.0},
         "outcomes": {"seed-0000": False, "seed-0001": False},
     }

@@ -33,12 +33,14 @@ def entry(name: str, success: float | None, real: float | None, error: str | Non
         "real_success": real,
         "real_low": real,
         "real_high": real,
+        "real_shaken": None,
+        "unsteady": False,
         "error": error,
     }
 
 
 def summary(*entries: dict[str, Any], pearson: Any) -> dict[str, Any]:
-    conditions = {"world": "w", "episodes": 50, "success_rule": "any", "seed": 0}
+    conditions = {"steady": None, "world": "w", "episodes": 50, "success_rule": "any", "seed": 0}
     return {"policies": list(entries), "pearson": pearson, "spearman": pearson, "mmrv": pearson, **conditions}
 
 
