@@ -14,13 +14,17 @@ from diffusers import AutoencoderKL
 from einops import rearrange
 from torch import nn
 
+from v2w_gym.world_model.footprint import Need
 from v2w_gym.world_model.loading import read_module
+from v2w_gym.world_model.parts import Chunks
 
-CHUNK = 256  # frames per call: bounds memory, changes nothing else
+MOST = 256  # frames at once, where memory allows: their activations should stay in the processor's caches
 
 
 class FrameCodec(nn.Module):
     """Per-frame image codec with normalised latents.
+
+    It takes as many frames at once as fit into memory; that bounds what it needs and changes nothing else.
 
     Args:
         vae: its ``in_channels`` must be 3 times the square of the patch size; ``latents_mean`` and
@@ -31,6 +35,7 @@ class FrameCodec(nn.Module):
     def __init__(self, vae: AutoencoderKL) -> None:
         super().__init__()
         self.vae = vae
+        self.chunks = Chunks(MOST)
         self.patch = round((vae.config.in_channels / 3) ** 0.5)
         if 3 * self.patch**2 != vae.config.in_channels:
             raise ValueError(f"codec in_channels must be 3 * patch**2, got {vae.config.in_channels}")
@@ -63,8 +68,12 @@ class FrameCodec(nn.Module):
 
     @torch.no_grad()
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames ``(b, h, w, 3)`` uint8 to latents ``(b, c, h', w')`` float32, normalised."""
-        return torch.cat([self.encode_pixels(self.pixels(part)) for part in frames.split(CHUNK)])
+        """Frames ``(b, h, w, 3)`` uint8 to latents ``(b, c, h', w')`` float32, normalised.
+
+        Raises:
+            MemoryError: not even one frame fits on the card; the same below.
+        """
+        return self.chunks.apply("encode", lambda part: self._latents(self.pixels(frames[part])), frames)
 
     @torch.no_grad()
     def encode_pixels(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
@@ -74,33 +83,43 @@ class FrameCodec(nn.Module):
             x: see above.
             noise: unit normal in the shape of the result draws from the posterior; None takes its mode.
         """
-        latents = []
-        for start in range(0, len(x), CHUNK):
-            part = slice(start, start + CHUNK)
-            drawn_from = self.vae.encode(x[part].to(self.vae.dtype)).latent_dist
-            z = drawn_from.mean
-            if noise is not None:
-                z = z + drawn_from.std * noise[part].to(z)
-            latents.append(((z - self.mean) / self.std).float())
-        return torch.cat(latents)
+
+        def encoded(part: slice) -> torch.Tensor:
+            return self._latents(x[part], None if noise is None else noise[part])
+
+        return self.chunks.apply("encode pixels", encoded, x)
+
+    def _latents(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        drawn_from = self.vae.encode(x.to(self.vae.dtype)).latent_dist
+        z = drawn_from.mean
+        if noise is not None:
+            z = z + drawn_from.std * noise.to(z)
+        latents: torch.Tensor = (z - self.mean) / self.std
+        return latents.float()
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Normalised latents ``(b, c, h', w')`` to frames ``(b, h, w, 3)`` uint8."""
-        parts = []
-        for part in latents.split(CHUNK):
-            x = self.unpatch(self.decode_pixels(part))
-            parts.append(x.add_(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8))
-        return torch.cat(parts)
+        return self.chunks.apply("decode", lambda part: self._frames(latents[part]), latents)
+
+    @torch.no_grad()
+    def decoding(self, latents: torch.Tensor) -> Need:
+        """What decoding latents like these takes, measured on one of them."""
+        return self.chunks.need("decode", lambda part: self._frames(latents[part]), latents)
+
+    def _frames(self, latents: torch.Tensor) -> torch.Tensor:
+        x = self.unpatch(self._pixels(latents))
+        return x.add_(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
     @torch.no_grad()
     def decode_pixels(self, latents: torch.Tensor) -> torch.Tensor:
         """The same to what ``pixels`` gives of a frame, but not cut off at -1 and 1."""
-        pixels = []
-        for part in latents.split(CHUNK):
-            scaled = part.to(self.mean) * self.std + self.mean
-            pixels.append(self.vae.decode(scaled.to(self.vae.dtype)).sample.float())
-        return torch.cat(pixels)
+        return self.chunks.apply("decode pixels", lambda part: self._pixels(latents[part]), latents)
+
+    def _pixels(self, latents: torch.Tensor) -> torch.Tensor:
+        scaled = latents.to(self.mean) * self.std + self.mean
+        pixels: torch.Tensor = self.vae.decode(scaled.to(self.vae.dtype)).sample.float()
+        return pixels
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write ``config.json`` and safetensors in the diffusers layout."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from v2w_gym.world_model.diffusion import Diffusion, ScheduleConfig
 from v2w_gym.world_model.network import Network
 from v2w_gym.world_model.noise import noise
 from v2w_gym.world_model.recompute import Rebuild, Recompute
+from v2w_gym.world_model.room import Room
 from v2w_gym.world_model.sampler import Noise, Sampler, SamplerConfig
 from v2w_gym.world_model.state import WorldState
 from v2w_gym.world_model.stream import Stream
@@ -28,6 +30,9 @@ class LatentDynamics:
         sampler: how a frame is sampled.
         rebuild: see ``Recompute``.
         source: where noise comes from.
+
+    Attributes:
+        room: how many slots it steps at once.
 
     Raises:
         ValueError: a network that is not causal or reads no actions, or that ``sampler`` does not fit.
@@ -49,12 +54,25 @@ class LatentDynamics:
         self.unet, self.window = unet, config.window or longest
         self.diffusion = Diffusion(schedule)
         self.sampler = Sampler(self.diffusion, config, source)
-        network = Network(unet, config.precision)
-        self.history: Stream | Recompute = (
-            Stream(network, self.sampler)
-            if config.history == "stream"
-            else Recompute(network, self.sampler, self.window, rebuild)
-        )
+        self.history = self._history(Network(unet, config.precision, config.compile), self.sampler, rebuild)
+        self.room = Room(unet, self._one_pass, self._frames_read)
+
+    def _history(self, network: Network, sampler: Sampler, rebuild: Rebuild | None) -> Stream | Recompute:
+        if sampler.config.history == "stream":
+            return Stream(network, sampler)
+        return Recompute(network, sampler, self.window, rebuild)
+
+    def _one_pass(self, slot: WorldState) -> object:
+        """See ``Room``. Pixels are left out: the codec sees to its own memory."""
+        config = dataclasses.replace(self.sampler.config, steps=1)
+        network, sampler = Network(self.unet, config.precision), Sampler(self.diffusion, config)
+        return self._history(network, sampler, None).imagine(slot, torch.zeros_like(slot.actions[:, 0]))
+
+    def _frames_read(self, state: WorldState) -> int:
+        """See ``Room``."""
+        if self.sampler.config.history == "stream":
+            return 0
+        return min(int(state.frame_index.max()) + 1, self.window - 1)
 
     @torch.no_grad()
     def init(
@@ -71,21 +89,41 @@ class LatentDynamics:
             actions: ``(b, f-1, a)``.
             seeds: one integer per slot.
             context: ``WorldState.context``, where the network reads any.
+
+        Raises:
+            MemoryError: not even one slot at a time passes through the network.
         """
         leading = shift(actions)
         if context is None:
             context = TensorDict({}, batch_size=[len(latents)], device=latents.device)
         state = self._begin(latents[:, 0], leading[:, 0], seeds, context)
+        at_once = self.room.at_once(state, copies=0) if latents.shape[1] > 1 else 0
         for i in range(1, latents.shape[1]):
-            self.history.remember(state)
+            self.room.run(state, at_once, lambda part: self.history.remember(_slots(state, part)))
             self._append(state, latents[:, i], leading[:, i])
         return state
 
     @torch.no_grad()
     def step(self, state: WorldState, action: torch.Tensor) -> WorldState:
-        """Imagine one frame more from the action ``(b, a)``; ``state`` is left as it was."""
+        """Imagine one frame more from the action ``(b, a)``; ``state`` is left as it was.
+
+        A batch that does not fit into memory at once runs in parts, with a warning.
+
+        Raises:
+            MemoryError: not even one slot at a time fits, beside the new state.
+        """
+        at_once = self.room.at_once(state)
         after: WorldState = state.clone()  # type: ignore[attr-defined]  # tensorclass adds it
-        self._append(after, self.history.imagine(after, action), action)
+        made = torch.empty_like(after.latent)
+
+        def imagine(part: slice) -> None:
+            made[part] = self.history.imagine(_slots(after, part), action[part])
+
+        def undo(part: slice) -> None:
+            after[part] = state[part]  # type: ignore[index]
+
+        self.room.run(state, at_once, imagine, undo)
+        self._append(after, made, action)
         return after
 
     def put_right(self, state: WorldState, latent: torch.Tensor) -> None:
@@ -118,3 +156,9 @@ class LatentDynamics:
         rows = torch.arange(len(latent), device=latent.device)
         state.actions[rows, state.frame_index % state.actions.shape[1]] = action
         self.put_right(state, latent)
+
+
+def _slots(state: WorldState, part: slice) -> WorldState:
+    """A part of ``state`` that shares its memory."""
+    whole = part.stop - part.start == len(state.seed)
+    return state if whole else state[part]  # type: ignore[index]

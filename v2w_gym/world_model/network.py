@@ -16,7 +16,7 @@ class Network:
         precision: "bf16" runs float32 weights under autocast.
     """
 
-    def __init__(self, unet: VideoUNet, precision: str = "fp32") -> None:
+    def __init__(self, unet: VideoUNet, precision: str = "fp32", compile: bool = False) -> None:
         self.unet, self.autocast = unet, precision == "bf16"
 
     def __call__(

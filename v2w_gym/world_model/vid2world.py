@@ -15,11 +15,13 @@ from tensordict import TensorDict
 
 from v2w_gym.config import config_hash, from_dict, load, to_dict
 from v2w_gym.shapes import FramesLike, check_action, frames_to_tensor
-from v2w_gym.world_model.codec import FrameCodec
+from v2w_gym.world_model.codec import MOST, FrameCodec
 from v2w_gym.world_model.diffusion import ScheduleConfig
 from v2w_gym.world_model.dynamics import LatentDynamics
 from v2w_gym.world_model.loading import read_module
+from v2w_gym.world_model.parts import Chunks
 from v2w_gym.world_model.released.source import located
+from v2w_gym.world_model.room import SlotMemory, state_bytes
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.state import WorldState
 from v2w_gym.world_model.unet import VideoUNet
@@ -71,7 +73,8 @@ class Vid2World:
         self.dynamics = LatentDynamics(self.unet, schedule, sampler, rebuild=self._rebuild)
         self.action_bound = action_bound
         self.action_dim, self.window = int(unet.config.action_dim), self.dynamics.window
-        self._weights_hash = ""
+        self._weights_hash, self._state_bytes = "", 0
+        self._chunks = Chunks(MOST)
 
     @property
     def device(self) -> torch.device:
@@ -104,6 +107,7 @@ class Vid2World:
 
         Raises:
             ValueError: shapes, dtypes or ranges that do not fit.
+            MemoryError: more slots than fit into memory; before their states are made.
         """
         context = frames_to_tensor(frames, self.frame_size)
         if context.ndim != 5 or not context.shape[1] or len(seeds) != len(context):
@@ -113,6 +117,9 @@ class Vid2World:
             )
         batch, length = context.shape[:2]
         checked = torch.from_numpy(self._checked(actions, (batch, length - 1))).to(self.device)
+        if batch > 1:
+            pixels_bytes = 2 * 4 * context.numel()  # as float32, and a copy on the way
+            self.dynamics.room.admit(batch, self._bytes_of_state(), pixels_bytes, self.device)
         pixels = self.codec.pixels(context.flatten(0, 1).to(self.device))
         index = torch.arange(length, device=self.device).expand(batch, -1)
         keys = torch.tensor(np.asarray(seeds, dtype=np.int64), device=self.device)
@@ -128,6 +135,7 @@ class Vid2World:
 
         Raises:
             ValueError: shape or range of the action; before anything is computed.
+            MemoryError: see ``LatentDynamics.step``; ``state`` is left as it was then, too.
         """
         checked = self._checked(action, (len(state.seed),))
         return self.dynamics.step(state, torch.from_numpy(checked).to(self.device))
@@ -135,6 +143,26 @@ class Vid2World:
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Latents ``(b, c, h, w)`` to frames ``(b, h, w, 3)`` uint8."""
         return self.codec.decode(latent)
+
+    def memory_per_slot(self) -> SlotMemory:
+        """Bytes that each further episode of a batch takes, measured on one with a full window.
+
+        The first call imagines a frame. A batch takes a little more than the sum: a pass has some buffers for
+        all slots, and the C library's heap has gaps (``parts.OVERHEAD``).
+        """
+        slot = self._blank()
+        slot.frame_index = slot.frame_index + self.window
+        size, need = self.dynamics.room.need(slot)
+        return SlotMemory(size, need.per_row, self.codec.decoding(slot.latent).per_row)
+
+    def _blank(self) -> WorldState:
+        """One slot that begins with a black frame."""
+        frames = np.zeros((1, 1, *self.frame_size, 3), np.uint8)
+        return self.init(frames, np.zeros((1, 0, self.action_dim)), [0])
+
+    def _bytes_of_state(self) -> int:
+        self._state_bytes = self._state_bytes or state_bytes(self._blank())
+        return self._state_bytes
 
     def _checked(self, actions: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         bound = np.inf if self.action_bound is None else self.action_bound
@@ -155,9 +183,13 @@ class Vid2World:
         Without the newest action it reads the first frame as the codec gives it back, as in the public code.
         """
         context = TensorDict({}, batch_size=[len(latent)], device=latent.device)
-        if self.conditioner is not None:
-            context["given"] = self.conditioner(pixels)
-            context["free"] = self.conditioner(self.codec.decode_pixels(latent))
+        conditioner = self.conditioner
+        if conditioner is not None:
+
+            def tokens(x: torch.Tensor) -> torch.Tensor:
+                return self._chunks.apply("tokens", lambda part: conditioner(x[part]), x)
+
+            context["given"], context["free"] = tokens(pixels), tokens(self.codec.decode_pixels(latent))
         return context
 
     def _rebuild(
