@@ -15,7 +15,7 @@ from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.guard import GuardedPolicy
 from v2w_gym.evaluation.ledger import Ledger
 from v2w_gym.evaluation.protocol import Protocol
-from v2w_gym.evaluation.reality import real_outcomes
+from v2w_gym.evaluation.reality import real_outcomes, shaken_success
 from v2w_gym.evaluation.rollout import Rollout
 from v2w_gym.evaluation.rules import check_rule
 from v2w_gym.evaluation.summary import summarise
@@ -33,6 +33,7 @@ def rank(
     success_rule: str = "any",
     batch_size: int = BATCH_SIZE,
     device: str = "cpu",
+    sampler: str | Mapping[str, Any] | None = None,
     progress: bool = True,
     starts: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -54,6 +55,8 @@ def rank(
         success_rule: ``any``, ``last`` or ``held_K``.
         batch_size: most episodes imagined together; changes speed and memory, not results.
         device: where the world model runs.
+        sampler: one of the world's presets by name, e.g. ``"fast"``, or values that replace those of its
+            sampler. It is one of the conditions: another one needs another folder.
         progress: show a progress bar.
         starts: start ids to take the first ``episodes`` of; default: those of the world.
 
@@ -66,7 +69,7 @@ def rank(
         FileNotFoundError: no such world.
         TypeError: an object that cannot act.
         ValueError: an unknown rule or start, too many episodes, or a ledger that is damaged or of other
-            conditions.
+            conditions, or an unknown preset or value of the sampler.
     """
     began = time.monotonic()
     guarded = _check_policies(policies)
@@ -75,8 +78,8 @@ def rank(
     opened = world if isinstance(world, World) else World.open(world)
     chosen = _choose_starts(opened, episodes, starts)
     real = real_outcomes(opened.reality(), list(policies), chosen)
-    protocol = _protocol(opened, seed, check_rule(success_rule), device)
-    rollout = Rollout(opened, protocol, chosen, batch_size, device)
+    protocol = _protocol(opened, seed, check_rule(success_rule), device, sampler)
+    rollout = Rollout(opened, protocol, chosen, batch_size, device, sampler)
     folder = None if out is None else Path(out)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,8 +92,10 @@ def rank(
         starts=chosen,
         failures=rollout.failures,
         real=real,
+        shaken=shaken_success(opened.reality(), list(policies)),
         protocol=protocol,
     )
+    summary["sampler"] = opened.sampler(sampler)
     summary["seconds"] = round(time.monotonic() - began, 1)
     if folder is not None and rollout.films is not None:
         _write(folder / "summary.json", summary)
@@ -122,7 +127,9 @@ def _choose_starts(world: World, episodes: int, starts: Sequence[str] | None) ->
     return ids[:episodes]
 
 
-def _protocol(world: World, seed: int, success_rule: str, device: str) -> Protocol:
+def _protocol(
+    world: World, seed: int, success_rule: str, device: str, sampler: str | Mapping[str, Any] | None
+) -> Protocol:
     if world.config.detector.kind == "none":
         raise ValueError(
             f"world {world.config.name!r} has no success detector, so every policy would score 0; train one "
@@ -137,7 +144,7 @@ def _protocol(world: World, seed: int, success_rule: str, device: str) -> Protoc
         world_version=world.config.version,
         horizon=world.config.horizon,
         threshold=float(detector.threshold),
-        world_model_hash=world.model(device).hash,
+        world_model_hash=world.model(device, sampler).hash,
         detector_hash=detector.hash,
     )
 

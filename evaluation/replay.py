@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,14 +64,24 @@ def replay(
     batch_size: int = 32,
     seed: int = 0,
     device: str = "cpu",
+    sampler: str | Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Replay:
     """Imagine every episode from its first frame and its actions; all must be equally long.
 
+    Args:
+        world: where.
+        episodes: what was recorded.
+        batch_size: most episodes imagined together.
+        seed: of the noise.
+        device: where the world model runs.
+        sampler: preset or values of the sampler, as ``World.model`` takes them.
+        progress: show a progress bar.
+
     Raises:
         ValueError: an episode without actions.
     """
-    model, detector = world.model(device), world.detector()
+    model, detector = world.model(device, sampler), world.detector(device)
     films, scores = [], []
     bar = tqdm(total=len(episodes), desc="replay", unit="ep", disable=not progress)
     for begin in range(0, len(episodes), batch_size):

@@ -54,6 +54,7 @@ class Rollout:
         starts: ids, the same for every policy.
         batch_size: most episodes that are imagined together.
         device: where the world model runs.
+        sampler: preset or values of the sampler, as the environment takes them.
         ledger: where finished episodes are written, and which of them need not be run again; None keeps them
             in memory.
         films: where the frames of the first starts are kept; None keeps none.
@@ -66,6 +67,7 @@ class Rollout:
     starts: Sequence[str]
     batch_size: int
     device: str = "cpu"
+    sampler: str | Mapping[str, Any] | None = None
     ledger: Ledger | None = None
     films: Films | None = None
     records: list[Record] = field(default_factory=list)
@@ -118,6 +120,7 @@ class Rollout:
             terminate_on_success=False,
             horizon=self.protocol.horizon,
             device=self.device,
+            sampler=self.sampler,
         )
         encode = functools.partial(actions_of(self.world.config.action).encode, lead=(len(starts),))
         noise_seeds = episode_seeds(self.protocol.seed, starts, "world")

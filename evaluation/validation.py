@@ -6,8 +6,9 @@ reality fail in imagination? Action following: does a constant action move the i
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from v2w_gym.envs.world import World
 from v2w_gym.evaluation.replay import Replay, psnr, replay
 from v2w_gym.training.detector import confusion
 
+Replayed = Callable[[Sequence[Episode]], Replay]
 DIRECTIONS = ("+x", "-x", "+y", "-y", "+z", "-z")
 
 
@@ -44,20 +46,44 @@ class Validation:
     again: float | None = None
 
 
-def validate(world: World, config: Validation, out: str | Path, *, device: str = "cpu") -> dict[str, Any]:
-    """Answer the three questions, write ``validation.json`` and films into ``out`` and return the answers."""
+def validate(
+    world: World,
+    config: Validation,
+    out: str | Path,
+    *,
+    device: str = "cpu",
+    sampler: str | Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Answer the three questions, write ``validation.json`` and films into ``out`` and return the answers.
+
+    Args:
+        world: the world in question.
+        config: where to find what is needed.
+        out: folder.
+        device: where the world model runs.
+        sampler: one of the world's presets by name, or values that replace those of its sampler.
+
+    Raises:
+        ValueError: an unknown preset or value of the sampler, or episodes that cannot be replayed.
+    """
+    replayed = functools.partial(replay, world, device=device, sampler=sampler)
+    used = world.sampler(sampler)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     episodes = list(EpisodeFolder(config.heldout, config.episodes))
-    played = replay(world, episodes, device=device)
-    report: dict[str, Any] = {"world": world.config.name, "replay": _replay_report(played, episodes)}
+    played = replayed(episodes)
+    report: dict[str, Any] = {
+        "world": world.config.name,
+        "sampler": used,
+        "replay": _replay_report(played, episodes),
+    }
     flags = np.stack([episode.success for episode in episodes])
     report["detector_on_imagined"] = confusion(world.detector(), played.frames, flags)
     save_comparison(out / "replay.mp4", [episode.frames for episode in episodes[:8]], played.frames[:8])
     if config.probes is not None:
-        report["optimism"] = _optimism(world, list(EpisodeFolder(config.probes)), out, device)
+        report["optimism"] = _optimism(replayed, list(EpisodeFolder(config.probes)), out)
     if config.directions is not None:
-        report["action_following"] = _following(world, list(EpisodeFolder(config.directions)), out, device)
+        report["action_following"] = _following(replayed, list(EpisodeFolder(config.directions)), out)
     if config.again is not None:
         from v2w_gym.data.reality import ends_alike
 
@@ -86,8 +112,8 @@ def _replay_report(played: Replay, episodes: Sequence[Episode]) -> dict[str, Any
     }
 
 
-def _optimism(world: World, episodes: Sequence[Episode], out: Path, device: str) -> dict[str, Any]:
-    played, report = replay(world, episodes, device=device), {}
+def _optimism(replayed: Replayed, episodes: Sequence[Episode], out: Path) -> dict[str, Any]:
+    played, report = replayed(episodes), {}
     for kind in sorted({episode.behaviour for episode in episodes}):
         rows = np.array([episode.behaviour == kind for episode in episodes])
         report[kind] = {
@@ -101,9 +127,9 @@ def _optimism(world: World, episodes: Sequence[Episode], out: Path, device: str)
     return report
 
 
-def _following(world: World, episodes: Sequence[Episode], out: Path, device: str) -> dict[str, Any]:
+def _following(replayed: Replayed, episodes: Sequence[Episode], out: Path) -> dict[str, Any]:
     """For each direction, which real direction the imagined motion looks most like, over the last frames."""
-    played = replay(world, episodes, device=device)
+    played = replayed(episodes)
     names = [episode.behaviour for episode in episodes]
     real = np.stack([episode.frames for episode in episodes])
     likeness = np.array(

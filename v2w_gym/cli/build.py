@@ -83,6 +83,13 @@ def _add_reality(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--episodes", type=int, default=100, help="start seeds 0 to N-1 (default: %(default)s)"
     )
+    parser.add_argument(
+        "--shake",
+        type=float,
+        default=0.03,
+        metavar="NOISE",
+        help="of a second run: does success survive so much noise in the actions? (default: %(default)s)",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
 
 
@@ -93,7 +100,9 @@ def _reality(arguments: argparse.Namespace) -> int:
     make_starts(range(arguments.episodes)).save(arguments.world / "starts")
     command = f"v2w reality --world {arguments.world} --episodes {arguments.episodes}"
     table = arguments.world / "reality.json"
-    measure_shipped(table, command, episodes=arguments.episodes, workers=arguments.workers)
+    measure_shipped(
+        table, command, episodes=arguments.episodes, noise=arguments.shake, workers=arguments.workers
+    )
     return 0
 
 
@@ -142,6 +151,7 @@ def _add_validate(parser: argparse.ArgumentParser) -> None:
     add("--probes", help="folder of episodes that never succeed; recorded if it is not there")
     add("--directions", help="folder of one constant action per direction; recorded if it is not there")
     add("--episodes", type=int, default=100, help="held-out episodes to replay (default: %(default)s)")
+    add("--sampler", metavar="PRESET", help="one of the world's presets, e.g. fast (default: its sampler)")
     add(
         "--again",
         type=float,
@@ -168,7 +178,9 @@ def _validate(arguments: argparse.Namespace) -> int:
     given = validation.Validation(
         arguments.heldout, arguments.probes, arguments.directions, arguments.episodes, arguments.again
     )
-    print(validation.format_report(validation.validate(world, given, arguments.out)))
+    print(
+        validation.format_report(validation.validate(world, given, arguments.out, sampler=arguments.sampler))
+    )
     return 0
 
 

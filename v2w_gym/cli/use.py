@@ -1,4 +1,4 @@
-"""Sub-commands for those who use a world: ``rank`` and ``worlds``."""
+"""Sub-commands for those who use a world: ``rank``, ``presets`` and ``worlds``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def _add_rank(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         type=Path,
-        help="folder of the results; run again to go on (default: runs/rank-WORLD-SEED-RULE)",
+        help="folder of the results; run again to go on (default: runs/rank-WORLD-SEED-RULE[-PRESET])",
     )
+    add("--sampler", metavar="PRESET", help="one of the world's presets, e.g. fast (default: its sampler)")
     add("--success-rule", default="any", help="any, last or held_K (default: %(default)s)")
     add("--batch-size", type=int, help="episodes imagined together; changes speed, not results")
     add("--device", default="cpu", help="where the world model runs, e.g. cuda (default: %(default)s)")
@@ -41,7 +42,8 @@ def _rank(arguments: argparse.Namespace) -> int:
     sys.path.append(os.getcwd())  # a policy beside the user is found by module:attr
     world = World.open(arguments.world)
     policies = {name: registry.resolve(name) for name in arguments.policy or registry.names()}
-    out = arguments.out or Path("runs", f"rank-{world.config.name}-{arguments.seed}-{arguments.success_rule}")
+    named = (world.config.name, str(arguments.seed), arguments.success_rule, arguments.sampler)
+    out = arguments.out or Path("runs", "-".join(["rank", *filter(None, named)]))
     summary = evaluation.rank(
         world,
         policies,
@@ -51,9 +53,48 @@ def _rank(arguments: argparse.Namespace) -> int:
         success_rule=arguments.success_rule,
         batch_size=evaluation.BATCH_SIZE if arguments.batch_size is None else arguments.batch_size,
         device=arguments.device,
+        sampler=arguments.sampler,
     )
     print(f"\n{evaluation.format_table(summary)}\n\npictures and numbers are in {out}")
     return 0 if any(entry["error"] is None for entry in summary["policies"]) else 1
+
+
+def _add_presets(parser: argparse.ArgumentParser) -> None:
+    from v2w_gym.registration import SHIPPED_WORLDS
+
+    add = parser.add_argument
+    add("--world", default=next(iter(SHIPPED_WORLDS)), help="id, folder or hub id (default: %(default)s)")
+    add("--heldout", required=True, help="folder of held-out episodes")
+    add(
+        "--episodes",
+        type=int,
+        default=50,
+        help="held-out ones to replay, and imagined ones per policy (default: %(default)s)",
+    )
+    add("--device", default="cpu", help="where the world model runs, e.g. cuda (default: %(default)s)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("runs/presets"),
+        help="presets.json, and a ranking per preset; run again to go on (default: %(default)s)",
+    )
+
+
+def _presets(arguments: argparse.Namespace) -> int:
+    from v2w_gym.envs.world import World
+    from v2w_gym.evaluation import presets
+    from v2w_gym.policies import registry
+
+    report = presets.measure_presets(
+        World.open(arguments.world),
+        arguments.heldout,
+        {name: registry.resolve(name) for name in registry.names()},
+        arguments.out,
+        episodes=arguments.episodes,
+        device=arguments.device,
+    )
+    print(f"\n{presets.format_presets(report)}\n\nnumbers are in {arguments.out / 'presets.json'}")
+    return 0
 
 
 def _add_worlds(_: argparse.ArgumentParser) -> None:
@@ -93,5 +134,6 @@ def _needs(env_id: str) -> str:
 
 USE = {
     "rank": Command("rank policies in imagination, against reality where it is known", _add_rank, _rank),
+    "presets": Command("measure the sampler presets of a world, side by side", _add_presets, _presets),
     "worlds": Command("list the world ids and what each needs", _add_worlds, _worlds),
 }

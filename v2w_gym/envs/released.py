@@ -20,7 +20,8 @@ from v2w_gym.envs.domains import DOMAINS
 from v2w_gym.envs.integrity import WORLD_FILE, write_hashes
 from v2w_gym.envs.world import DetectorSpec, World, WorldConfig
 from v2w_gym.registration import RELEASED_WORLDS, released_domain
-from v2w_gym.world_model.released.presets import PRESETS, domain_of
+from v2w_gym.world_model.released.presets import PRESETS, domain_of, shipped
+from v2w_gym.world_model.released.sizes import read_sizes
 from v2w_gym.world_model.released.source import located
 
 TINY = "tiny-random"
@@ -123,6 +124,8 @@ def world_config(folder: Path) -> WorldConfig:
         raise ValueError(f"{where} is damaged ({error}); convert the checkpoint again") from error
     if "action" not in values:
         values = _completed(folder, values)
+    if "samplers" not in values and (domain := domain_in(folder)) is not None:
+        values = {**values, "samplers": read_sizes(shipped(domain)).samplers}
     return configuration.from_dict(WorldConfig, values, where=str(where))
 
 
@@ -148,7 +151,7 @@ def _completed(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
         action_bound=values["action_bound"],
         framing=domain.framing if domain.framing.frame_size == tuple(values["frame_size"]) else None,
     )
-    return {**configuration.to_dict(config), **values}
+    return {**configuration.to_dict(config), "samplers": read_sizes(shipped(name)).samplers, **values}
 
 
 def _action_width(folder: Path) -> int:

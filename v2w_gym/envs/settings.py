@@ -37,7 +37,8 @@ class Settings:
         max_episode_steps: shortens the horizon further; None or -1 leaves it. ``make_vec`` may pass it.
         device: where the world model runs, e.g. ``"cuda"``.
         dtype: of its weights; "bf16" takes half the memory.
-        sampler: replaces values of the world's sampler preset, e.g. ``{"steps": 2}``.
+        sampler: one of the world's presets, e.g. ``"fast"``, or values that replace those of its sampler,
+            e.g. ``{"steps": 2}``.
         unpadded: ``render()`` and the window leave out the black bars around the picture; observations keep
             the size that the model reads.
         context_frames: how many frames an episode starts from where ``starts`` is a clip with actions; None
@@ -54,7 +55,7 @@ class Settings:
     max_episode_steps: int | None = None
     device: str = "cpu"
     dtype: Literal["fp32", "bf16"] = "fp32"
-    sampler: Mapping[str, Any] | None = None
+    sampler: str | Mapping[str, Any] | None = None
     unpadded: bool = False
     context_frames: int | None = None
     weights: str | Path | None = None
@@ -131,7 +132,7 @@ def gather(
             opened.config,
             model
             if model is not None
-            else opened.model(settings.device, dtype=settings.dtype, **(settings.sampler or {})),
+            else opened.model(settings.device, settings.sampler, dtype=settings.dtype),
             detector if detector is not None else opened.detector(settings.device),
             opened.starts() if brought is None and opened.ships_starts else brought,
             actions,

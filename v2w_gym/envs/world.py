@@ -123,7 +123,9 @@ class WorldConfig:
         window: how many past frames the world model sees.
         action: meaning of the action components.
         instructions: texts of the tasks; the first is the default.
-        sampler: sampler preset, handed to the world model as it is.
+        sampler: how frames are sampled, handed to the world model as it is.
+        samplers: presets by name, e.g. ``fast``, ``balanced``, ``best``: values that replace those of
+            ``sampler``.
         action_bound: what the world model holds its actions to, see ``Vid2World``; None unless actions are
             normalised.
         detector: the success detector.
@@ -143,6 +145,7 @@ class WorldConfig:
     detector: DetectorSpec
     framing: Framing | None = None
     sampler: Mapping[str, Any] = field(default_factory=dict)
+    samplers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     action_bound: float | None = 1.0
     preset: str | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
@@ -156,6 +159,9 @@ class WorldConfig:
             )
         if not self.instructions:
             raise ValueError("instructions must name at least one task, got none")
+        for name, values in self.samplers.items():
+            if not isinstance(values, Mapping):
+                raise ValueError(f'samplers.{name} must be a mapping such as {{"steps": 2}}, got {values!r}')
         if self.action.kind != "normalised" and self.action_bound is not None:
             raise ValueError(
                 f"actions of kind {self.action.kind!r} leave -1..1, so action_bound must be null, "
@@ -216,29 +222,59 @@ class World:
             raise ValueError(f"{folder / WORLD_FILE} is damaged ({error}); fetch the world again") from error
         return cls(folder, configuration.from_dict(WorldConfig, values, where=str(folder / WORLD_FILE)))
 
-    def model(self, device: str = "cpu", *, dtype: str = "fp32", **sampler: Any) -> WorldModel:
+    def sampler(self, chosen: str | Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """How frames are sampled, value by value.
+
+        Args:
+            chosen: one of the world's presets by name, values that replace those of its ``sampler``, or None.
+
+        Raises:
+            ValueError: the world has no preset of that name.
+        """
+        presets = self.config.samplers
+        if isinstance(chosen, str) and chosen not in presets:
+            near = difflib.get_close_matches(chosen, presets, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            known = f"it has {', '.join(presets)}" if presets else "it has none"
+            raise ValueError(
+                f"world {self.config.name!r} has no sampler preset {chosen!r}; {hint}{known}; "
+                'or give values: sampler={"steps": 2}'
+            )
+        values = presets[chosen] if isinstance(chosen, str) else chosen or {}
+        return {**self.config.sampler, **values}
+
+    def model(
+        self,
+        device: str = "cpu",
+        sampler: str | Mapping[str, Any] | None = None,
+        *,
+        dtype: str = "fp32",
+        **changes: Any,
+    ) -> WorldModel:
         """The world model; one object per device, dtype and sampler, so that a process loads weights once.
 
         Args:
             device: where it runs, e.g. ``"cuda"``.
+            sampler: name of one of the world's presets, or values that replace those of its ``sampler``.
             dtype: of the weights, ``"fp32"`` or ``"bf16"``.
-            **sampler: replace values of the world's sampler preset.
+            **changes: single values of the sampler that are to be others still.
 
         Raises:
             FileNotFoundError: a weights file is missing.
-            ValueError: a weights file is damaged or foreign, or a sampler value or dtype is unknown.
+            ValueError: a weights file is damaged or foreign, or a preset, a sampler value or a dtype is
+                unknown.
         """
         from v2w_gym.weights import dtype_of
         from v2w_gym.world_model.vid2world import Vid2World
 
-        preset = {**self.config.sampler, **sampler}
+        values = {**self.sampler(sampler), **changes}
         version = configuration.config_hash(self.config)
-        key = (str(self.folder.resolve()), version, device, dtype, json.dumps(preset, sort_keys=True))
+        key = (str(self.folder.resolve()), version, device, dtype, json.dumps(values, sort_keys=True))
         if key not in _models:
             parts = {name.split("/")[0] for name in self.config.hashes} | {"codec", "unet", "scheduler"}
             verify(self.folder, self.config.hashes, tuple(parts.difference(_NOT_MODEL)))
             _models[key] = Vid2World.from_pretrained(
-                self.folder, device=device, sampler=preset, dtype=dtype_of(dtype)
+                self.folder, device=device, sampler=values, dtype=dtype_of(dtype)
             )
         return _models[key]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from v2w_gym.config import to_dict
+from v2w_gym.config import from_dict, to_dict
 from v2w_gym.envs.world import ActionSpec, DetectorSpec, write_hashes
 from v2w_gym.world_model.codec import FrameCodec
 from v2w_gym.world_model.loading import read_module
@@ -33,6 +34,7 @@ class AssembleConfig:
         instructions: texts of the tasks.
         detector: kind, threshold and rule of the success detector.
         sampler: how frames are sampled.
+        samplers: presets by name: values that replace those of ``sampler``.
         detector_weights: folder of the trained detector; None leaves the one that is there.
         starts: folder of start contexts; None likewise.
         reality: table of measured success; None likewise.
@@ -49,24 +51,31 @@ class AssembleConfig:
     instructions: tuple[str, ...]
     detector: DetectorSpec
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    samplers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     detector_weights: str | None = None
     starts: str | None = None
     reality: str | None = None
 
 
 def assemble(config: AssembleConfig, out: str | Path) -> None:
-    """Write the world folder ``out``; weights are stored in half precision and computed with in single."""
+    """Write the world folder ``out``; weights are stored in half precision and computed with in single.
+
+    Raises:
+        ValueError: a part of another size, or a preset with a value that samplers do not have.
+    """
+    for name, values in config.samplers.items():
+        from_dict(SamplerConfig, {**to_dict(config.sampler), **values}, f"samplers.{name}")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    values: dict[str, Any] = to_dict(config)
-    parts = {key: values.pop(key) for key in ("codec", "unet", "detector_weights", "starts", "reality")}
+    facts: dict[str, Any] = to_dict(config)
+    parts = {key: facts.pop(key) for key in ("codec", "unet", "detector_weights", "starts", "reality")}
     model = Vid2World(
         FrameCodec.from_pretrained(config.codec),
         read_module(VideoUNet, config.unet),
         config.frame_size,
         sampler=config.sampler,
     )
-    (out / "world.json").write_text(json.dumps(values, indent=2) + "\n")
+    (out / "world.json").write_text(json.dumps(facts, indent=2) + "\n")
     model.codec.vae.half()
     model.unet.half()
     model.save_pretrained(out)

@@ -91,6 +91,7 @@ class Sizes:
         schedule: the noise schedule.
         frame_size: ``(h, w)`` in pixels.
         sampler: how to sample; None leaves it to the domain.
+        samplers: other ways by name: values that replace those of ``sampler``.
     """
 
     unet: Mapping[str, Any]
@@ -102,13 +103,15 @@ class Sizes:
     schedule: ScheduleConfig
     frame_size: tuple[int, int]
     sampler: SamplerConfig | None
+    samplers: Mapping[str, Mapping[str, Any]]
 
 
 def read_sizes(path: str | Path) -> Sizes:
     """Read a JSON or YAML file with hyper-parameters named as in the released yaml.
 
-    Beside ``model`` it may have a section ``sampler``; see ``SamplerConfig``. Keys that only the trainer
-    reads are skipped by name, and so are those that begin with an underscore, which are notes.
+    Beside ``model`` it may have the sections ``sampler``, see ``SamplerConfig``, and ``samplers``. Keys that
+    only the trainer reads are skipped by name, and so are those that begin with an underscore, which are
+    notes.
 
     Raises:
         FileNotFoundError: no such file.
@@ -144,8 +147,10 @@ def beside(source: str | Path) -> Path | None:
 def sizes_from(values: Any, where: str = "config") -> Sizes:
     """The same from what such a file holds."""
     top = _section(values, where, "")
-    if unknown := sorted(set(top) - {"model", "sampler"}):
-        raise ValueError(f"unknown keys {unknown} in {where}; it has a section model, and by choice sampler")
+    if unknown := sorted(set(top) - {"model", "sampler", "samplers"}):
+        raise ValueError(
+            f"unknown keys {unknown} in {where}; it has a section model, and by choice sampler, samplers"
+        )
     model = _section(top.get("model"), f"{where}: model", "model")
     if unknown := sorted(set(model) - {"params"}):
         raise ValueError(f"unknown keys {unknown} in {where}: model; expected params")
@@ -173,7 +178,18 @@ def sizes_from(values: Any, where: str = "config") -> Sizes:
         ),
         frame_size=(params.image_size[0] * cells, params.image_size[1] * cells),
         sampler=from_dict(SamplerConfig, top["sampler"], f"{where}: sampler") if "sampler" in top else None,
+        samplers=_samplers(top, where),
     )
+
+
+def _samplers(top: Mapping[str, Any], where: str) -> dict[str, Mapping[str, Any]]:
+    """Presets by name, each of which makes a sampler."""
+    presets: dict[str, Mapping[str, Any]] = {
+        name: dict(values or {}) for name, values in (top.get("samplers") or {}).items()
+    }
+    for name, values in presets.items():
+        from_dict(SamplerConfig, {**top.get("sampler", {}), **values}, f"{where}: samplers.{name}")
+    return presets
 
 
 T = TypeVar("T")
