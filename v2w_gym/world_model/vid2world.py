@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from tensordict import TensorDict
 
 from v2w_gym.config import config_hash, from_dict, load, to_dict
-from v2w_gym.shapes import FramesLike, check_action, frames_to_tensor
+from v2w_gym.shapes import FramesLike, action_tensor, frames_to_tensor
 from v2w_gym.world_model.codec import MOST, FrameCodec
 from v2w_gym.world_model.diffusion import ScheduleConfig
 from v2w_gym.world_model.dynamics import LatentDynamics
@@ -116,7 +115,7 @@ class Vid2World:
                 f"got {tuple(context.shape)} and {len(seeds)} seeds"
             )
         batch, length = context.shape[:2]
-        checked = torch.from_numpy(self._checked(actions, (batch, length - 1))).to(self.device)
+        checked = self._checked(actions, (batch, length - 1))
         if batch > 1:
             pixels_bytes = 2 * 4 * context.numel()  # as float32, and a copy on the way
             self.dynamics.room.admit(batch, self._bytes_of_state(), pixels_bytes, self.device)
@@ -131,14 +130,14 @@ class Vid2World:
 
         Args:
             state: from ``init`` or ``step``.
-            action: ``(b, a)`` within ``action_bound``.
+            action: ``(b, a)`` within ``action_bound``; a tensor is checked on this device, ``shapes.Checked``
+                for its shape alone.
 
         Raises:
             ValueError: shape or range of the action; before anything is computed.
             MemoryError: see ``LatentDynamics.step``; ``state`` is left as it was then, too.
         """
-        checked = self._checked(action, (len(state.seed),))
-        return self.dynamics.step(state, torch.from_numpy(checked).to(self.device))
+        return self.dynamics.step(state, self._checked(action, (len(state.seed),)))
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Latents ``(b, c, h, w)`` to frames ``(b, h, w, 3)`` uint8."""
@@ -164,9 +163,9 @@ class Vid2World:
         self._state_bytes = self._state_bytes or state_bytes(self._blank())
         return self._state_bytes
 
-    def _checked(self, actions: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    def _checked(self, actions: Any, shape: tuple[int, ...]) -> torch.Tensor:
         bound = np.inf if self.action_bound is None else self.action_bound
-        return check_action(actions, (*shape, self.action_dim), -bound, bound)
+        return action_tensor(actions, (*shape, self.action_dim), -bound, bound, self.device)
 
     def _encode(self, pixels: torch.Tensor, seeds: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """Frames ``(b f)`` as ``codec.pixels`` gives them, of numbers ``index`` ``(b, f)``, to latents."""
