@@ -102,9 +102,18 @@ class OnDevice:
         return None
 
 
-def arrays_of(kind: Literal["numpy", "torch"], device: torch.device) -> Arrays:
-    """Results as NumPy arrays, or as tensors on ``device``."""
-    return OnHost() if kind == "numpy" else OnDevice(device)
+class HasDevice(Protocol):
+    """Anything that lives on a device."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where."""
+        ...
+
+
+def arrays_of(kind: Literal["numpy", "torch"], beside: HasDevice) -> Arrays:
+    """Results as NumPy arrays, or as tensors on the device of ``beside``, which is else not asked for it."""
+    return OnHost() if kind == "numpy" else OnDevice(beside.device)
 
 
 def host(values: Array) -> npt.NDArray[Any]:

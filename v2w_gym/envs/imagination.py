@@ -50,7 +50,7 @@ class Imagination:
         self._state: Any = None
         self._starts = [""] * slots
         self._context_length = np.zeros(slots, np.int64)
-        self.arrays = arrays_of(settings.output, parts.model.device)
+        self.arrays = arrays_of(settings.output, parts.model)
         self.frames = self.arrays.take(np.zeros((slots, *parts.config.frame_size, 3), np.uint8))
         self.success_prob = self.arrays.take(np.zeros(slots))
         self.succeeded = np.zeros(slots, np.bool_)

@@ -13,7 +13,7 @@ from v2w_gym.data.episode import FrameArray
 from v2w_gym.data.outside import starts_from
 from v2w_gym.data.starts import Starts
 from v2w_gym.envs.actions import Actions, actions_of
-from v2w_gym.envs.world import World, WorldConfig
+from v2w_gym.envs.world import World, WorldConfig, check_sizes
 from v2w_gym.registration import GENERIC_ID, SHIPPED_WORLDS
 from v2w_gym.rewards.base import SuccessDetector
 from v2w_gym.world_model.base import WorldModel
@@ -132,12 +132,13 @@ def gather(
             opened.config,
             model
             if model is not None
-            else opened.model(settings.device, settings.sampler, dtype=settings.dtype),
+            else opened.deferred_model(settings.device, settings.sampler, dtype=settings.dtype),
             detector if detector is not None else opened.detector(settings.device),
             opened.starts() if brought is None and opened.ships_starts else brought,
             actions,
         )
-    _check_sizes(parts)
+    if model is not None:
+        check_sizes(parts.config, model)
     return parts
 
 
@@ -154,13 +155,3 @@ def _starts(starts: StartsLike, config: WorldConfig, actions: Actions, settings:
     for context in map(contexts.by_id, contexts.ids):
         actions.recorded(context.actions, context.actions.shape)
     return contexts
-
-
-def _check_sizes(parts: Parts) -> None:
-    stated = (tuple(parts.config.frame_size), len(parts.config.action.names))
-    actual = (tuple(parts.model.frame_size), parts.model.action_dim)
-    if stated != actual:
-        raise ValueError(
-            f"world {parts.config.name!r} states frames (h, w) of {stated[0]} and {stated[1]} action "
-            f"components, its model has {actual[0]} and {actual[1]}; the parts are from different worlds"
-        )

@@ -1,4 +1,7 @@
-"""Imagined episodes as a value: kept, gone back to, branched, saved, and loaded in another process."""
+"""Imagined episodes as a value: kept, gone back to, branched, saved, and loaded in another process.
+
+What holds a model's state is imported by those who have one: it takes seconds, see ``deferred.py``.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from v2w_gym.arrays import Array, host
-from v2w_gym.world_model.archive import load_state, save_state
-from v2w_gym.world_model.state import WorldState, with_seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,8 @@ class Snapshot:
         """The same past, and the noise of other seeds, one per row, from here on."""
         if len(seeds) != len(self):
             raise ValueError(f"noise seeds must be one for each of {len(self)} rows, got {len(seeds)}")
+        from v2w_gym.world_model.state import with_seeds
+
         return replace(self, state=with_seeds(self.state, seeds))
 
     def save(self, path: str | Path) -> None:
@@ -82,6 +85,9 @@ class Snapshot:
         Raises:
             TypeError: the state of a world model that is not ours.
         """
+        from v2w_gym.world_model.archive import save_state
+        from v2w_gym.world_model.state import WorldState
+
         if not isinstance(self.state, WorldState):
             raise TypeError(f"only states of Vid2World can be saved, got a {type(self.state).__name__}")
         facts = {"model_hash": self.model_hash, "tasks": self.tasks, "starts": self.starts}
@@ -95,6 +101,8 @@ class Snapshot:
         Raises:
             ValueError: a damaged file, or something else.
         """
+        from v2w_gym.world_model.archive import load_state
+
         state, arrays, facts = load_state(path)
         tasks, starts = tuple(facts["tasks"]), tuple(facts["starts"])
         return cls(facts["model_hash"], state, Episodes(**arrays), tasks, starts)

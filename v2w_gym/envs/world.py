@@ -18,11 +18,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from v2w_gym import config as configuration
 from v2w_gym.data.framing import Framing
 from v2w_gym.data.starts import StartContexts
+from v2w_gym.envs.deferred import Deferred
 from v2w_gym.envs.integrity import WORLD_FILE, verify, write_hashes
 from v2w_gym.registration import (
     GENERIC_ID,
@@ -37,9 +38,8 @@ from v2w_gym.world_model.base import WorldModel
 __all__ = ["ActionSpec", "DetectorSpec", "World", "WorldConfig", "write_hashes"]
 
 _NOT_MODEL = ("detector", "starts", "reality.json")
-_models: dict[
-    tuple[str, str, str, str, str], WorldModel
-] = {}  # weights are shared by all environments of the process
+_models: dict[tuple[str, ...], WorldModel] = {}  # weights are shared by all environments of the process
+_verified: set[tuple[str, str]] = set()  # folder and config of worlds whose model's files were checked
 
 
 @dataclass(frozen=True)
@@ -267,16 +267,56 @@ class World:
         from v2w_gym.weights import dtype_of
         from v2w_gym.world_model.vid2world import Vid2World
 
-        values = {**self.sampler(sampler), **changes}
-        version = configuration.config_hash(self.config)
-        key = (str(self.folder.resolve()), version, device, dtype, json.dumps(values, sort_keys=True))
+        values = self._checked_sampler({**self.sampler(sampler), **changes})
+        folder, version = self._identity
+        key = (folder, version, device, dtype, json.dumps(values, sort_keys=True))
         if key not in _models:
-            parts = {name.split("/")[0] for name in self.config.hashes} | {"codec", "unet", "scheduler"}
-            verify(self.folder, self.config.hashes, tuple(parts.difference(_NOT_MODEL)))
+            self._verify_model()
             _models[key] = Vid2World.from_pretrained(
                 self.folder, device=device, sampler=values, dtype=dtype_of(dtype)
             )
         return _models[key]
+
+    def deferred_model(
+        self, device: str = "cpu", sampler: str | Mapping[str, Any] | None = None, *, dtype: str = "fp32"
+    ) -> WorldModel:
+        """As ``model``, checked at once but loaded at first use; without hashes to check, loaded at once.
+
+        Raises:
+            FileNotFoundError: a weights file is missing.
+            ValueError: a weights file is damaged or foreign, or a preset, a sampler value or a dtype is
+                unknown.
+        """
+        from v2w_gym.weights import dtype_of
+
+        if not self.config.hashes:
+            return self._of_stated_size(self.model(device, sampler, dtype=dtype))
+        self._checked_sampler(self.sampler(sampler))
+        dtype_of(dtype)
+        self._verify_model()
+        deferred = Deferred(lambda: self._of_stated_size(self.model(device, sampler, dtype=dtype)))
+        return cast(WorldModel, deferred)
+
+    @property
+    def _identity(self) -> tuple[str, str]:
+        return str(self.folder.resolve()), configuration.config_hash(self.config)
+
+    def _checked_sampler(self, values: dict[str, Any]) -> dict[str, Any]:
+        from v2w_gym.world_model.sampler import SamplerConfig
+
+        configuration.from_dict(SamplerConfig, values, "sampler")
+        return values
+
+    def _verify_model(self) -> None:
+        """Check the model's files, once in a process: hashing gigabytes takes seconds."""
+        if self._identity not in _verified:
+            parts = {name.split("/")[0] for name in self.config.hashes} | {"codec", "unet", "scheduler"}
+            verify(self.folder, self.config.hashes, tuple(parts.difference(_NOT_MODEL)))
+            _verified.add(self._identity)
+
+    def _of_stated_size(self, model: WorldModel) -> WorldModel:
+        check_sizes(self.config, model)
+        return model
 
     def detector(self, device: str = "cpu") -> SuccessDetector:
         """The success detector, with the world's threshold; one that judges nothing where there is none.
@@ -319,6 +359,17 @@ class World:
         path = self.folder / "reality.json"
         verify(self.folder, self.config.hashes, (path.name,))
         return dict(json.loads(path.read_text())) if path.is_file() else None
+
+
+def check_sizes(config: WorldConfig, model: WorldModel) -> None:
+    """Raise ``ValueError`` unless frames and actions of ``model`` are those that ``config`` states."""
+    stated = (tuple(config.frame_size), len(config.action.names))
+    actual = (tuple(model.frame_size), model.action_dim)
+    if stated != actual:
+        raise ValueError(
+            f"world {config.name!r} states frames (h, w) of {stated[0]} and {stated[1]} action components, "
+            f"its model has {actual[0]} and {actual[1]}; the parts are from different worlds"
+        )
 
 
 def no_starts(name: str) -> str:
