@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import v2w_gym
 from v2w_gym.world_model import memory
 from v2w_gym.world_model.footprint import LiveBytes, Need, measure
 from v2w_gym.world_model.parts import OVERHEAD, USABLE, Chunks, in_parts, rows_at_once
@@ -358,3 +359,16 @@ def test_free_memory_is_what_system_and_container_leave(tmp_path, monkeypatch, g
 
 def test_this_machine_says_how_much_is_free():
     assert MIB < memory.free_bytes(CPU) < 2**50
+
+
+def test_a_vector_environment_says_what_a_slot_takes(tiny_world):
+    world = v2w_gym.World.open(tiny_world)
+    envs = v2w_gym.WorldModelVectorEnv(2, world)
+    assert envs.memory_per_slot() == world.model().memory_per_slot()
+
+    class Foreign:
+        frame_size, action_dim, window, device = SIZE, 4, 4, CPU
+
+    envs = v2w_gym.WorldModelVectorEnv(2, world, model=Foreign())
+    with pytest.raises(TypeError, match="a Foreign does not say what memory it takes"):
+        envs.memory_per_slot()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -28,6 +28,9 @@ from v2w_gym.envs.viewer import RENDER_MODES, open_viewer
 from v2w_gym.envs.world import no_starts
 from v2w_gym.rewards.base import SuccessDetector
 from v2w_gym.world_model.base import WorldModel
+
+if TYPE_CHECKING:
+    from v2w_gym.world_model.room import SlotMemory
 
 Flags = npt.NDArray[np.bool_]
 Step = tuple[spaces.Observation, Array, Array, Array, dict[str, Any]]
@@ -247,6 +250,18 @@ class WorldModelVectorEnv(SlotAttributes):
             last[i] = spaces.observe(frame, self._settings)
         infos, mask = infos_of(self._imagination.facts(), ended), mask_of(ended, self.num_envs)
         return {"final_obs": last, "_final_obs": mask, "final_info": infos, "_final_info": mask.copy()}
+
+    def memory_per_slot(self) -> SlotMemory:
+        """Bytes that each further slot takes; see ``Vid2World.memory_per_slot``.
+
+        Raises:
+            TypeError: a world model that does not know.
+        """
+        model = self._parts.model
+        if not hasattr(model, "memory_per_slot"):
+            raise TypeError(f"a {type(model).__name__} does not say what memory it takes; it needs a method")
+        found: SlotMemory = model.memory_per_slot()
+        return found
 
     def _present(self) -> spaces.Observation:
         if self._viewer is not None:
