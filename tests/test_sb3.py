@@ -183,6 +183,11 @@ def test_another_autoreset_mode_is_refused(tiny_world, mode):
         make(tiny_world, autoreset_mode=mode)
 
 
+def test_tensors_are_refused(tiny_world):
+    with pytest.raises(ValueError, match="got output='torch'; leave output out"):
+        make(tiny_world, output="torch")
+
+
 def test_another_vector_environment_is_refused():
     with pytest.raises(ValueError, match=r"got SyncVectorEnv; make one with gymnasium\.make_vec"):
         v2w_gym.SB3VecEnv(gymnasium.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync"))

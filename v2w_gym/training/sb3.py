@@ -29,13 +29,13 @@ class SB3VecEnv(VecEnv):
 
     Args:
         envs: from ``gymnasium.make_vec``, bare or in vector wrappers, e.g. ``VectorArmActions``. Its
-            ``autoreset_mode`` must be ``"same_step"``.
+            ``autoreset_mode`` must be ``"same_step"``, its ``output`` ``"numpy"``; both are the default.
 
     Attributes:
         vector_env: the same, for what Stable-Baselines3 does not know: snapshots, forks.
 
     Raises:
-        ValueError: no vector environment of this package, or one of another autoreset mode.
+        ValueError: no vector environment of this package, or one of another autoreset mode or output.
     """
 
     def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
@@ -140,6 +140,11 @@ def _slots_of(envs: VectorEnv[Any, Any, Any]) -> list[Slot]:
             "Stable-Baselines3 needs ended episodes to be followed by new ones in the same step, got "
             f"autoreset_mode {base.autoreset_mode.name.lower()!r}; make the environment with "
             'gymnasium.make_vec(id, num_envs=n, autoreset_mode="same_step")'
+        )
+    if base._settings.output != "numpy":
+        raise ValueError(
+            f"Stable-Baselines3 reads NumPy arrays, got output={base._settings.output!r}; "
+            "leave output out when you make the environment"
         )
     return base.envs
 
