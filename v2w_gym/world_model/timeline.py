@@ -50,11 +50,13 @@ class Parallel:
         taps: ``(3, f)`` int64, the row that each tap of row i reads; -1 reads zeros.
         distance: ``(f, f)`` int64, frame of the query minus frame of the key.
         visible: ``(f, f)`` bool, whether the query sees the key.
+        own: which tap reads row i itself.
     """
 
     taps: torch.Tensor
     distance: torch.Tensor
     visible: torch.Tensor
+    own: int
 
     @property
     def frames(self) -> int:
@@ -63,7 +65,8 @@ class Parallel:
 
     def to(self, device: torch.device) -> Parallel:
         """The same tables on another device."""
-        return Parallel(self.taps.to(device), self.distance.to(device), self.visible.to(device))
+        taps, distance, visible = (t.to(device) for t in (self.taps, self.distance, self.visible))
+        return Parallel(taps, distance, visible, self.own)
 
     def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
         """See ``TimeAxis``."""
@@ -71,9 +74,9 @@ class Parallel:
         rows = self.frames
         clip = x.unflatten(0, (-1, rows))
         padded = torch.cat([clip, torch.zeros_like(clip[:, :1])], dim=1)
-        own = torch.arange(rows, device=x.device)
         return [
-            clip if torch.equal(tap, own) else padded.index_select(1, tap % (rows + 1)) for tap in self.taps
+            clip if tap == self.own else padded.index_select(1, self.taps[tap] % (rows + 1))
+            for tap in range(3)
         ]
 
     def attend(self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias) -> torch.Tensor:
@@ -92,9 +95,9 @@ def clip(frames: int, window: int, causal: bool = True) -> Parallel:
     distance = index[:, None] - index[None, :]
     if causal:
         taps = torch.stack([index - 2, index - 1, index]).clamp(min=-1)
-        return Parallel(taps, distance, (distance >= 0) & (distance < window))
+        return Parallel(taps, distance, (distance >= 0) & (distance < window), own=2)
     after = torch.where(index + 1 < frames, index + 1, -1)
-    return Parallel(torch.stack([index - 1, index, after]), distance, distance.abs() < window)
+    return Parallel(torch.stack([index - 1, index, after]), distance, distance.abs() < window, own=1)
 
 
 def twin(frames: int, window: int) -> Parallel:
@@ -107,7 +110,7 @@ def twin(frames: int, window: int) -> Parallel:
     distance = index[:, None] - index[None, :]
     band = (distance >= 0) & (distance < window)
     visible = ~noisy[None, :] & band & ~(noisy[:, None] & (distance == 0)) | (own[:, None] == own[None, :])
-    return Parallel(torch.cat([before, own[None]]), distance, visible)
+    return Parallel(torch.cat([before, own[None]]), distance, visible, own=2)
 
 
 class Stepping:
