@@ -53,18 +53,19 @@ def with_seeds(state: WorldState, seeds: Sequence[int]) -> WorldState:
 
 
 def empty_cache(unet: VideoUNet, batch: int, height: int, width: int, device: torch.device) -> TensorDict:
-    """A cache that holds no frame: rings of -1, and zeros, which a convolution reads before frame 0."""
+    """A cache that holds no frame: rings of -1, and zeros, which a convolution reads before frame 0.
+
+    Features are kept in the dtype of the weights, in which they are computed.
+    """
     window, cache = int(unet.config.window), TensorDict({}, batch_size=[batch], device=device)
     cache["frames"] = torch.full((batch, window), -1, dtype=torch.int64, device=device)
     sizes = unet.layer_sizes(height, width)
     for key, layer in unet.temporal_layers().items():
         channels, h, w = sizes[key]
         if isinstance(layer, TemporalConv):
-            cache[key] = torch.zeros(batch, 2, h, w, channels, device=device)
+            cache[key] = torch.zeros(batch, 2, h, w, channels, dtype=unet.dtype, device=device)
         else:
             ring = (batch, h * w, layer.heads, window, channels // layer.heads)
-            cache[key] = TensorDict(
-                {"keys": torch.zeros(ring, device=device), "values": torch.zeros(ring, device=device)},
-                batch_size=[batch],
-            )
+            empty = {name: torch.zeros(ring, dtype=unet.dtype, device=device) for name in ("keys", "values")}
+            cache[key] = TensorDict(empty, batch_size=[batch])
     return cache
