@@ -196,3 +196,13 @@ def test_validate_takes_a_preset(world, tmp_path, capsys):
     assert main([*command, "bets", "--out", str(tmp_path / "other")]) == 2
     assert "did you mean 'best'" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_the_command_rank_takes_a_preset(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["rank", "--world", str(world), "--policy", "sideways", "--episodes", "1", "--sampler"]
+    assert main([*command, "bets"]) == 2
+    assert "did you mean 'best'" in capsys.readouterr().err
+    assert main([*command, "best"]) == 0
+    summary = json.loads((tmp_path / "runs" / "rank-tiny-0-any-best" / "summary.json").read_text())
+    assert summary["sampler"]["steps"] == 4
