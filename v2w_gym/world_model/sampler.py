@@ -47,7 +47,7 @@ class SamplerConfig:
             forgotten. None takes the network's.
         sample_posterior: whether encoding a frame draws from what the codec thinks possible, or takes the
             likeliest. Released: true.
-        precision: "fp32", or "bf16" for half the time at a small error.
+        precision: of the network and the decoder: "fp32", or "bf16", which is faster at a small error.
         compile: whether ``torch.compile`` translates the network at the first step, which takes about a
             minute. On a CPU it pays for small batches only.
     """

@@ -141,7 +141,9 @@ class Vid2World:
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Latents ``(b, c, h, w)`` to frames ``(b, h, w, 3)`` uint8."""
-        return self.codec.decode(latent)
+        half = self.dynamics.sampler.config.precision == "bf16"
+        with torch.autocast(latent.device.type, dtype=torch.bfloat16, enabled=half):
+            return self.codec.decode(latent)
 
     def memory_per_slot(self) -> SlotMemory:
         """Bytes that each further episode of a batch takes, measured on one with a full window.
