@@ -18,7 +18,6 @@ from v2w_gym.world_model.diffusion import (
     guide,
     trailing_timesteps,
 )
-from v2w_gym.world_model.noise import noise
 
 
 def test_schedule_has_zero_terminal_signal_and_equals_diffusers() -> None:
@@ -134,23 +133,6 @@ def test_guidance_of_one_is_conditional_and_of_zero_unconditional() -> None:
     c, u = torch.randn(2, 5).unbind(0)
     torch.testing.assert_close(guide(c, u, 1.0), c)
     torch.testing.assert_close(guide(c, u, 0.0), u)
-
-
-def test_noise_is_a_function_of_seed_frame_and_stream() -> None:
-    drawn = noise([1, 2, 1], [0, 0, 1], "frame", (4,))
-    assert torch.equal(drawn[0], noise([1], [0], "frame", (4,))[0])
-    others = [
-        drawn[1],
-        drawn[2],
-        noise([1], [0], "history", (4,))[0],
-        noise([1], [0], "frame", (4,), step=1)[0],
-    ]
-    for other in others:
-        assert not torch.equal(drawn[0], other)
-    many = noise(range(4000), [7] * 4000, "frame", (4,))
-    assert many.mean().abs() < 0.03
-    assert (many.std() - 1).abs() < 0.03
-    assert torch.corrcoef(many.T).fill_diagonal_(0).abs().max() < 0.06
 
 
 def kernel() -> torch.Tensor:

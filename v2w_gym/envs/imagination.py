@@ -15,6 +15,7 @@ import numpy.typing as npt
 from v2w_gym.arrays import Array, arrays_of
 from v2w_gym.data.starts import Context
 from v2w_gym.envs.actions import Encoded
+from v2w_gym.envs.infos import entries
 from v2w_gym.envs.requests import NOISE_SEEDS, Request
 from v2w_gym.envs.settings import Parts, Settings
 from v2w_gym.envs.snapshot import Episodes, Snapshot
@@ -230,17 +231,13 @@ class Imagination:
         facts: dict[str, Any] = {
             "is_success": self._is_success(self.success_prob),
             "success_prob": self.arrays.copy(self.success_prob),
-            "task": _texts(self.tasks),
-            "init_state": _texts(self._starts),
+            "task": entries(self.tasks),
+            "init_state": entries(self._starts),
             "frame_index": self._context_length - 1 + self.elapsed,
             "elapsed_steps": self.elapsed.copy(),
         }
         if isinstance(self._parts.detector, Unjudged):
             facts["judged"] = np.zeros(slots, np.bool_)
         if self._parts.config.preset is not None:
-            facts["preset"] = _texts([self._parts.config.preset] * slots)
+            facts["preset"] = entries([self._parts.config.preset] * slots)
         return facts
-
-
-def _texts(values: Sequence[str]) -> npt.NDArray[np.object_]:
-    return np.array(values, dtype=np.object_)

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from v2w_gym.arrays import Array
+
+
+class Entries(np.ndarray):
+    """An object array of one entry per slot: texts, or last observations.
+
+    Gymnasium's array conversions, e.g. ``NumpyToTorch``, know arrays of numbers alone; of these they convert
+    the entries one by one and leave texts as they are.
+    """
+
+
+def entries(values: Iterable[Any]) -> Entries:
+    """One entry per slot."""
+    rows = list(values)
+    array = np.full(len(rows), None, dtype=np.object_)
+    for i, value in enumerate(rows):
+        array[i] = value
+    return array.view(Entries)
+
+
+try:
+    from gymnasium.wrappers.array_conversion import array_conversion
+except (ImportError, gymnasium.error.DependencyNotInstalled):
+    pass  # without array-api-compat there are no conversions
+else:
+
+    @array_conversion.register
+    def _converted(value: Entries, xp: Any, device: Any = None) -> Entries:
+        return entries(
+            entry if entry is None or isinstance(entry, str) else array_conversion(entry, xp, device)
+            for entry in value
+        )
 
 
 def info_of(facts: Mapping[str, Array], slot: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from v2w_gym.envs.actions import encoded
 from v2w_gym.envs.attributes import SlotAttributes
 from v2w_gym.envs.chunk import encode_chunk, play
 from v2w_gym.envs.imagination import Imagination
-from v2w_gym.envs.infos import infos_of, mask_of
+from v2w_gym.envs.infos import entries, infos_of, mask_of
 from v2w_gym.envs.settings import Parts, Settings, StartsLike, WorldLike, gather
 from v2w_gym.envs.slot import Slot
 from v2w_gym.envs.snapshot import Snapshot
@@ -244,7 +244,7 @@ class WorldModelVectorEnv(SlotAttributes):
 
     def _final(self, ended: Sequence[int]) -> dict[str, Any]:
         """Last observations and infos of the episodes in ``ended``."""
-        last = np.full(self.num_envs, None, dtype=np.object_)
+        last = entries([None] * self.num_envs)
         for i in ended:
             frame = self._imagination.arrays.copy(self._imagination.frames[i])
             last[i] = spaces.observe(frame, self._settings)

@@ -47,13 +47,13 @@ class Recompute:
         """The ring holds the newest frame already."""
 
     def imagine(self, state: WorldState, action: torch.Tensor) -> torch.Tensor:
-        """The next frame ``(b, c, h, w)``. Slots of one history length pass together."""
+        """The next frame ``(b, c, h, w)``. Slots whose windows begin alike pass together."""
         made = torch.empty_like(state.latent)
-        known = (state.frame_index + 1).clamp(max=self.window - 1)
-        for length in known.unique().tolist():
-            rows = torch.nonzero(known == length)[:, 0]
-            part = state if len(rows) == len(known) else state[rows]  # type: ignore[index]
-            made[rows] = self._imagine(part, action[rows], length)
+        ages = (state.frame_index + 1).clamp(max=self.window)  # at the window, its beginning has been left
+        for age in ages.unique().tolist():
+            rows = torch.nonzero(ages == age)[:, 0]
+            part = state if len(rows) == len(ages) else state[rows]  # type: ignore[index]
+            made[rows] = self._imagine(part, action[rows], min(age, self.window - 1))
         return made
 
     def _imagine(self, state: WorldState, action: torch.Tensor, length: int) -> torch.Tensor:
