@@ -35,7 +35,7 @@ class FrameCodec(nn.Module):
     def __init__(self, vae: AutoencoderKL) -> None:
         super().__init__()
         self.vae = vae
-        self.chunks = Chunks(MOST)
+        self.chunks = Chunks(MOST, vae)
         self.patch = round((vae.config.in_channels / 3) ** 0.5)
         if 3 * self.patch**2 != vae.config.in_channels:
             raise ValueError(f"codec in_channels must be 3 * patch**2, got {vae.config.in_channels}")

@@ -103,9 +103,9 @@ def measure(work: Callable[[], object], weights: Iterable[torch.Tensor] = ()) ->
 
 
 def readable(count: float) -> str:
-    """Bytes for a person."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.3g} {unit}"
+    """Bytes for a person, to three digits."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1000 or unit == "GiB":
+            break
         count /= 1024
-    return f"{count:,.1f} GiB"
+    return f"{count:.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from v2w_gym.world_model import memory
 from v2w_gym.world_model.footprint import Need, measure
 
 USABLE = 0.9  # of the free memory: other programs want some, too
-# Beside the bytes of tensors: the C library's heap keeps up to as much again between the buffers of a pass
-# (resident memory was seen to grow by 1.5 to 2.05 times their bytes); convolutions on a card take scratch
-# space.
-OVERHEAD = {"cpu": 2.0, "cuda": 1.25}
+# Beside tensors there are gaps in the C library's heap: resident memory was seen to grow by 1.3 to 1.8 times
+# the tensors of a pass, in half precision by 3.5 times. On a card convolutions take scratch space.
+OVERHEAD = {"cpu": 3.5, "cuda": 1.25}
 
 
 def overhead(device: torch.device) -> float:
@@ -76,17 +76,20 @@ class Chunks:
 
     Args:
         most: rows at once at most.
+        module: whose weights the function uses; see ``LiveBytes``.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, module: nn.Module | None = None) -> None:
+        self._most, self._module = most, module
         self._needs: dict[tuple[object, ...], Need] = {}
 
     def need(self, name: str, work: Callable[[slice], object], like: torch.Tensor) -> Need:
         """What ``work`` takes for rows like those of ``like``; done once on the first one to find out."""
-        kind = (name, like.shape[1:], like.dtype, like.device)
+        autocast = torch.is_autocast_enabled(like.device.type)
+        kind = (name, like.shape[1:], like.dtype, like.device, autocast)
         if kind not in self._needs:
-            self._needs[kind] = measure(lambda: work(slice(0, 1)))
+            weights = () if self._module is None else self._module.parameters()
+            self._needs[kind] = measure(lambda: work(slice(0, 1)), weights)
         return self._needs[kind]
 
     def apply(self, name: str, work: Callable[[slice], torch.Tensor], like: torch.Tensor) -> torch.Tensor:

@@ -141,20 +141,24 @@ class Vid2World:
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Latents ``(b, c, h, w)`` to frames ``(b, h, w, 3)`` uint8."""
-        half = self.dynamics.sampler.config.precision == "bf16"
-        with torch.autocast(latent.device.type, dtype=torch.bfloat16, enabled=half):
+        with self._precision():
             return self.codec.decode(latent)
 
     def memory_per_slot(self) -> SlotMemory:
         """Bytes that each further episode of a batch takes, measured on one with a full window.
 
         The first call imagines a frame. A batch takes a little more than the sum: a pass has some buffers for
-        all slots, and the C library's heap has gaps (``parts.OVERHEAD``).
+        all slots, and the C library's heap gets gaps (``parts.OVERHEAD``).
         """
         slot = self._blank()
         slot.frame_index = slot.frame_index + self.window
         size, need = self.dynamics.room.need(slot)
-        return SlotMemory(size, need.per_row, self.codec.decoding(slot.latent).per_row)
+        with self._precision():
+            return SlotMemory(size, need.per_row, self.codec.decoding(slot.latent).per_row)
+
+    def _precision(self) -> torch.autocast:
+        half = self.dynamics.sampler.config.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half)
 
     def _blank(self) -> WorldState:
         """One slot that begins with a black frame."""

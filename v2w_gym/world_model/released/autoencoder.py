@@ -106,6 +106,23 @@ def _residual(pattern: str, target: str) -> list[tuple[str, str]]:
     ]
 
 
+def build(config: AutoencoderConfig, scaling_factor: float = 0.18215) -> AutoencoderKL:
+    """The layers of a released codec, not yet trained; arguments as of ``load_autoencoder``."""
+    layers = config.ddconfig
+    levels = len(layers.ch_mult)
+    return AutoencoderKL(
+        in_channels=layers.in_channels,
+        out_channels=layers.out_ch,
+        latent_channels=layers.z_channels,
+        block_out_channels=tuple(layers.ch * factor for factor in layers.ch_mult),
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        layers_per_block=layers.num_res_blocks,
+        sample_size=layers.resolution,
+        scaling_factor=scaling_factor,
+    )
+
+
 def load_autoencoder(
     weights: Mapping[str, torch.Tensor], config: AutoencoderConfig, scaling_factor: float = 0.18215
 ) -> FrameCodec:
@@ -119,21 +136,9 @@ def load_autoencoder(
     Raises:
         ValueError: weights and sizes that do not fit each other.
     """
-    layers = config.ddconfig
-    levels = len(layers.ch_mult)
     with torch.device("meta"):
-        vae = AutoencoderKL(
-            in_channels=layers.in_channels,
-            out_channels=layers.out_ch,
-            latent_channels=layers.z_channels,
-            block_out_channels=tuple(layers.ch * factor for factor in layers.ch_mult),
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-            layers_per_block=layers.num_res_blocks,
-            sample_size=layers.resolution,
-            scaling_factor=scaling_factor,
-        )
-    named = rename(weights, rules(levels))
+        vae = build(config, scaling_factor)
+    named = rename(weights, rules(len(config.ddconfig.ch_mult)))
     flat = {
         name: value.flatten(1) if ".attentions." in name and value.ndim == 4 else value  # 1x1 kernels
         for name, value in named.items()
