@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -12,6 +13,14 @@ WORLD_FILE = "world.json"
 
 
 def _sha256(path: Path) -> str:
+    seen = path.stat()
+    return _digest(path.resolve(), seen.st_size, seen.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(path: Path, size: int, changed: int) -> str:
+    """Of the file as it was when it had that size and that time of change; gigabytes take seconds."""
+    del size, changed
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -39,7 +39,6 @@ __all__ = ["ActionSpec", "DetectorSpec", "World", "WorldConfig", "write_hashes"]
 
 _NOT_MODEL = ("detector", "starts", "reality.json")
 _models: dict[tuple[str, ...], WorldModel] = {}  # weights are shared by all environments of the process
-_verified: set[tuple[str, str]] = set()  # folder and config of worlds whose model's files were checked
 
 
 @dataclass(frozen=True)
@@ -268,8 +267,8 @@ class World:
         from v2w_gym.world_model.vid2world import Vid2World
 
         values = self._checked_sampler({**self.sampler(sampler), **changes})
-        folder, version = self._identity
-        key = (folder, version, device, dtype, json.dumps(values, sort_keys=True))
+        version = configuration.config_hash(self.config)
+        key = (str(self.folder.resolve()), version, device, dtype, json.dumps(values, sort_keys=True))
         if key not in _models:
             self._verify_model()
             _models[key] = Vid2World.from_pretrained(
@@ -297,10 +296,6 @@ class World:
         deferred = Deferred(lambda: self._of_stated_size(self.model(device, sampler, dtype=dtype)))
         return cast(WorldModel, deferred)
 
-    @property
-    def _identity(self) -> tuple[str, str]:
-        return str(self.folder.resolve()), configuration.config_hash(self.config)
-
     def _checked_sampler(self, values: dict[str, Any]) -> dict[str, Any]:
         from v2w_gym.world_model.sampler import SamplerConfig
 
@@ -308,11 +303,8 @@ class World:
         return values
 
     def _verify_model(self) -> None:
-        """Check the model's files, once in a process: hashing gigabytes takes seconds."""
-        if self._identity not in _verified:
-            parts = {name.split("/")[0] for name in self.config.hashes} | {"codec", "unet", "scheduler"}
-            verify(self.folder, self.config.hashes, tuple(parts.difference(_NOT_MODEL)))
-            _verified.add(self._identity)
+        parts = {name.split("/")[0] for name in self.config.hashes} | {"codec", "unet", "scheduler"}
+        verify(self.folder, self.config.hashes, tuple(parts.difference(_NOT_MODEL)))
 
     def _of_stated_size(self, model: WorldModel) -> WorldModel:
         check_sizes(self.config, model)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +19,8 @@ def free_bytes(device: torch.device) -> int:
     """Bytes that can be allocated on ``device`` now; ``UNKNOWN`` where it cannot be learned. Never raises.
 
     On a CUDA card that is what the driver has left and what PyTorch's allocator holds unused; elsewhere what
-    the system has left, or the container if that is less. Files kept in memory that would make way count as
-    free, swap does not.
+    Linux has left, or the container if that is less. Files kept in memory that would make way count as free,
+    swap does not.
     """
     try:
         if device.type == "cuda":
@@ -34,30 +32,8 @@ def free_bytes(device: torch.device) -> int:
 
 
 def _system() -> int:
-    if sys.platform == "win32":
-        return _windows()
-    if (PROC / "meminfo").exists():
-        line = next(line for line in (PROC / "meminfo").read_text().splitlines() if "MemAvailable" in line)
-        return int(line.split()[1]) * 1024
-    import resource  # there is none on Windows
-
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - held
-
-
-def _windows() -> int:
-    class Status(ctypes.Structure):
-        _fields_ = (
-            ("length", ctypes.c_ulong),
-            ("load", ctypes.c_ulong),
-            ("total", ctypes.c_ulonglong),
-            ("available", ctypes.c_ulonglong),
-            ("others", ctypes.c_ulonglong * 5),
-        )
-
-    status = Status(length=ctypes.sizeof(Status))
-    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]
-    return int(status.available)
+    lines = (PROC / "meminfo").read_text().splitlines()  # Linux alone has it
+    return int(next(line for line in lines if "MemAvailable" in line).split()[1]) * 1024
 
 
 @dataclass(frozen=True)
