@@ -49,6 +49,7 @@ class Imagination:
         self._parts = parts
         self._settings = settings
         self._state: Any = None
+        self._lent = False  # whether a snapshot holds the same state, which must then not be written into
         self._starts = [""] * slots
         self._context_length = np.zeros(slots, np.int64)
         self.arrays = arrays_of(settings.output, parts.model)
@@ -124,8 +125,7 @@ class Imagination:
         Raises:
             ValueError: actions that turn out to be bad.
         """
-        everyone = len(slots) == len(self.started)
-        before = self._state if everyone else self._state[list(slots)]
+        before = self._state if self._everyone(slots) else self._state[list(slots)]
         state = self._parts.model.step(before, vouched(actions.vectors))
         frames = self._parts.model.decode(state.latent)
         success_prob = self.arrays.take(judge(self._parts.detector, frames, slots))
@@ -143,9 +143,10 @@ class Imagination:
     def snapshot(self, slots: Sequence[int]) -> Snapshot:
         """The episodes of ``slots``, which must have begun, as a value that shares nothing with them."""
         rows = list(slots)
+        self._lent = self._lent or self._everyone(slots)
         return Snapshot(
             self._parts.model.hash,
-            self._state[rows].clone(),
+            self._state if self._everyone(slots) else self._state[rows],
             Episodes(
                 self.frames[rows],
                 self.success_prob[rows],
@@ -178,7 +179,8 @@ class Imagination:
         held = snapshot.episodes
         success_prob = self.arrays.take(held.success_prob)
         (succeeded,) = self.arrays.read(self._is_success(success_prob))
-        self._commit_state(slots, snapshot.state.to(self._parts.model.device).clone())
+        self._commit_state(slots, snapshot.state.to(self._parts.model.device))
+        self._lent = self._lent or self._everyone(slots)
         self._commit_frames(slots, self.arrays.take(held.frames), success_prob, succeeded)
         self.elapsed[slots], self._context_length[slots] = held.elapsed, held.context_length
         self.terminated[slots], self.truncated[slots] = held.terminated, held.truncated
@@ -187,14 +189,17 @@ class Imagination:
             self.tasks[slot], self._starts[slot] = task, start
 
     def _commit_state(self, slots: Sequence[int], state: Any) -> None:
-        if len(slots) == len(self.started):
-            self._state = state
+        if self._everyone(slots):
+            self._state, self._lent = state, False
             return
-        if self._state is None:
-            self._state = state[
-                [0] * len(self.started)
-            ]  # room for all slots; the others follow before any step
+        if self._state is None:  # room for all slots; the others follow before any step
+            self._state = state[[0] * len(self.started)]
+        elif self._lent:
+            self._state, self._lent = self._state.clone(), False
         self._state[list(slots)] = state
+
+    def _everyone(self, slots: Sequence[int]) -> bool:
+        return list(slots) == list(range(len(self.started)))
 
     def _commit_frames(
         self, slots: Sequence[int], frames: Array, success_prob: Array, succeeded: npt.NDArray[np.bool_]
@@ -206,7 +211,7 @@ class Imagination:
 
     def rows(self, slots: Sequence[int]) -> Any:
         """An index of ``slots``; one of all of them needs no list on the device."""
-        return slice(None) if len(slots) == len(self.started) else list(slots)
+        return slice(None) if self._everyone(slots) else list(slots)
 
     def _is_success(self, success_prob: Array) -> Array:
         return success_prob >= float(self._parts.detector.threshold)

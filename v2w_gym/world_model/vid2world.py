@@ -72,7 +72,7 @@ class Vid2World:
         self.dynamics = LatentDynamics(self.unet, schedule, sampler, rebuild=self._rebuild)
         self.action_bound = action_bound
         self.action_dim, self.window = int(unet.config.action_dim), self.dynamics.window
-        self._weights_hash, self._state_bytes = "", 0
+        self._hash, self._state_bytes = "", 0
         self._chunks = Chunks(MOST)
 
     @property
@@ -83,14 +83,15 @@ class Vid2World:
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits that name weights, schedule and sampler."""
-        if not self._weights_hash:
+        if not self._hash:
             digest = hashlib.sha256()
             for part in self.parts().values():
                 for name, tensor in sorted(part.state_dict().items()):
                     digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
-            self._weights_hash = digest.hexdigest()
-        settings = config_hash(self.dynamics.sampler.config) + config_hash(self.dynamics.diffusion.config)
-        return hashlib.sha256((self._weights_hash + settings).encode()).hexdigest()[:12]
+            for settings in (self.dynamics.sampler.config, self.dynamics.diffusion.config):
+                digest.update(config_hash(settings).encode())
+            self._hash = digest.hexdigest()[:12]
+        return self._hash
 
     @torch.no_grad()
     def init(self, frames: FramesLike, actions: Any, seeds: Sequence[int]) -> WorldState:
