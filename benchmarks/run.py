@@ -27,9 +27,9 @@ def main() -> None:
     options = _arguments()
     rounds = options.rounds or (3 if options.quick else 9)
     bench = Bench.open(options.world, options.device, rounds, options.quick)
-    machine = _machine(options.device)
     figures = {"threads": float(torch.get_num_threads()), "denoising_steps": float(bench.steps)}
-    print(f"{options.world} on {machine}; denoising steps: {bench.steps}\n")
+    subject = f"{options.world} on {_machine(options.device)}; denoising steps: {bench.steps}"
+    print(subject, end="\n\n")
     begin = time.perf_counter()
     for name in options.only:
         found = SECTIONS[name].measure(bench)
@@ -40,7 +40,7 @@ def main() -> None:
             options.json.write_text(json.dumps(rounded, indent=2) + "\n")
     print(f"{time.perf_counter() - begin:.0f} s")
     if options.picture:
-        draw(options.picture, figures, machine)
+        draw(options.picture, figures, subject)
 
 
 def _arguments() -> argparse.Namespace:
