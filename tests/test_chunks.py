@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from alike import assert_same
 from gymnasium.vector.utils import concatenate, create_empty_array
 
 import v2w_gym
@@ -42,23 +43,6 @@ def go_on(envs, actions):
         for values, value in zip(steps.values(), now, strict=True):
             values.append(value)
     return np.stack(rewards, 1), {k: np.stack(v, 1) for k, v in steps.items()}, executed, result
-
-
-def assert_same(ours, theirs):
-    """Equal to the last bit, dtypes and keys included."""
-    assert type(ours) is type(theirs)
-    if isinstance(ours, dict):
-        assert list(ours) == list(theirs)
-        for key in ours:
-            assert_same(ours[key], theirs[key])
-    elif isinstance(ours, list | tuple) or (isinstance(ours, np.ndarray) and ours.dtype == object):
-        for mine, other in zip(ours, theirs, strict=True):
-            assert_same(mine, other)
-    elif isinstance(ours, np.ndarray):
-        assert ours.dtype == theirs.dtype
-        np.testing.assert_array_equal(ours, theirs)
-    else:
-        assert ours == theirs
 
 
 @pytest.mark.parametrize("lengths", [(2, 4), (8,)])

@@ -83,13 +83,6 @@ def _add_reality(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--episodes", type=int, default=100, help="start seeds 0 to N-1 (default: %(default)s)"
     )
-    parser.add_argument(
-        "--shake",
-        type=float,
-        default=0.03,
-        metavar="NOISE",
-        help="of a second run: does success survive so much noise in the actions? (default: %(default)s)",
-    )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
 
 
@@ -100,9 +93,7 @@ def _reality(arguments: argparse.Namespace) -> int:
     make_starts(range(arguments.episodes)).save(arguments.world / "starts")
     command = f"v2w reality --world {arguments.world} --episodes {arguments.episodes}"
     table = arguments.world / "reality.json"
-    measure_shipped(
-        table, command, episodes=arguments.episodes, noise=arguments.shake, workers=arguments.workers
-    )
+    measure_shipped(table, command, episodes=arguments.episodes, workers=arguments.workers)
     return 0
 
 

@@ -176,13 +176,12 @@ def measure(
     *,
     command: str,
     episodes: int = 100,
-    noise: float = SHAKE,
     workers: int = 2,
 ) -> dict[str, Any]:
     """Run policies on the start seeds and write the reality table to ``out``, after each policy.
 
-    Each is run twice: as it is, and with its actions shaken a little. A success that does not survive that
-    hangs on details that no frame shows, and is no fair question to a world model.
+    Each is run twice: as it is, and with its actions shaken by noise of ``SHAKE``. A success that does not
+    survive that hangs on details that no frame shows, and is no fair question to a world model.
 
     Policies that ``out`` already lists and that are not in ``names`` stay as they are.
 
@@ -192,7 +191,6 @@ def measure(
         out: a JSON file, e.g. ``reality.json`` of a world folder.
         command: the line that makes the table again; written into it.
         episodes: start seeds 0..episodes-1.
-        noise: standard deviation of what shakes the actions in the second run.
         workers: processes.
     """
     out = Path(out)
@@ -207,7 +205,7 @@ def measure(
     }
     chunks = [list(range(i, min(i + _CHUNK, episodes))) for i in range(0, episodes, _CHUNK)]
     with _pool(workers) as pool:
-        jobs = [(load, name, seeds, sigma) for name in names for sigma in (0.0, noise) for seeds in chunks]
+        jobs = [(load, name, seeds, noise) for name in names for noise in (0.0, SHAKE) for seeds in chunks]
         results = pool.imap(_run_job, jobs)
         for name in (bar := tqdm(names, desc="reality", unit="policy")):
             outcomes, shaken = ({k: v for _ in chunks for k, v in next(results).items()} for _ in range(2))
@@ -215,7 +213,7 @@ def measure(
             known[name] = {
                 "success": rate,
                 "episodes": episodes,
-                "shaken": {"noise": noise, "success": again},
+                "shaken": {"noise": SHAKE, "success": again},
                 "outcomes": outcomes,
             }
             bar.write(f"{name:24s} {rate:.2f}   shaken {again:.2f}")

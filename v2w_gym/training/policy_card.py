@@ -14,13 +14,7 @@ from v2w_gym.policies.shipped import SHIPPED, WEIGHTS
 
 
 def measure_shipped(
-    out: str | Path,
-    command: str,
-    *,
-    names: list[str] | None = None,
-    episodes: int = 100,
-    noise: float = reality.SHAKE,
-    workers: int = 2,
+    out: str | Path, command: str, *, names: list[str] | None = None, episodes: int = 100, workers: int = 2
 ) -> dict[str, Any]:
     """Run shipped policies from the start seeds; write the reality table and the card of the weights.
 
@@ -29,15 +23,12 @@ def measure_shipped(
         command: the line that does this again.
         names: which policies; None means all.
         episodes: start seeds 0..episodes-1.
-        noise: see ``reality.measure``.
         workers: processes.
     """
     chosen = registry.names() if names is None else names
     for name in chosen:
         registry.load(name)  # an unknown name is to be heard of before the first episode
-    table = reality.measure(
-        chosen, registry.load, out, command=command, episodes=episodes, noise=noise, workers=workers
-    )
+    table = reality.measure(chosen, registry.load, out, command=command, episodes=episodes, workers=workers)
     write_card(WEIGHTS, table)
     return table
 
