@@ -1,7 +1,4 @@
-"""Intervals and rank agreement: pure functions of numbers, on numpy and scipy alone.
-
-An undefined value (correlation with a constant, agreement of a single policy) is NaN, never a made-up number.
-"""
+"""Agreement of imagined with real success rates, with intervals that resample starts and policies."""
 
 from __future__ import annotations
 
@@ -10,102 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, rankdata
 
-Floats = npt.NDArray[np.float64]
+from v2w_gym.evaluation.stats.correlation import kendall, mmrv, pearson, spearman
+from v2w_gym.evaluation.stats.intervals import CONFIDENCE, UNDEFINED, Estimate, Floats
+
 Metric = Callable[..., Floats]
 
 RESAMPLES = 2000
-CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its interval; all three are NaN where the value is undefined."""
-
-    value: float
-    low: float
-    high: float
-
-
-UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
-
-
-def wilson(*, successes: int, episodes: int, confidence: float = CONFIDENCE) -> Estimate:
-    """Success rate with Wilson's score interval, which stays inside 0..1 and is honest at 0 and at 1.
-
-    Raises:
-        ValueError: more successes than episodes, or a negative count.
-    """
-    if not 0 <= successes <= episodes:
-        raise ValueError(f"successes must lie in 0..episodes, got {successes} of {episodes}")
-    if episodes == 0:
-        return UNDEFINED
-    z = float(norm.ppf(0.5 + confidence / 2))
-    rate, spread = successes / episodes, z**2 / episodes
-    centre = (rate + spread / 2) / (1 + spread)
-    half = z * np.sqrt(rate * (1 - rate) / episodes + spread / (4 * episodes)) / (1 + spread)
-    low, high = centre - half, centre + half
-    # at 0 and at 1 one end equals the rate exactly; rounding must not move it past
-    return Estimate(
-        rate, 0.0 if successes == 0 else float(low), 1.0 if successes == episodes else float(high)
-    )
-
-
-def pearson(*, simulated: npt.ArrayLike, real: npt.ArrayLike) -> Floats:
-    """Sample correlation over the last axis ``(..., policies)``; NaN where either side is constant.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    s, r = _pair(simulated, real)
-    constant = (np.ptp(s, axis=-1) == 0) | (np.ptp(r, axis=-1) == 0)
-    s, r = s - s.mean(axis=-1, keepdims=True), r - r.mean(axis=-1, keepdims=True)
-    scale = np.sqrt((s * s).sum(axis=-1) * (r * r).sum(axis=-1))
-    correlation = (s * r).sum(axis=-1) / np.where(constant, 1.0, scale)
-    return np.where(constant, np.nan, np.clip(correlation, -1.0, 1.0))
-
-
-def spearman(*, simulated: npt.ArrayLike, real: npt.ArrayLike) -> Floats:
-    """Rank correlation over the last axis, tied values sharing their mean rank; NaN where a side is constant.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    s, r = _pair(simulated, real)
-    return pearson(simulated=rankdata(s, axis=-1), real=rankdata(r, axis=-1))
-
-
-def mmrv(*, simulated: npt.ArrayLike, real: npt.ArrayLike) -> Floats:
-    """Mean maximum rank violation over the last axis, as SIMPLER (arXiv 2405.05941) defines it.
-
-    A pair that the simulation orders otherwise than reality costs its *real* gap, so the two arguments must
-    not be swapped; every policy counts with its costliest pair. In 0..1, lower is better. Both comparisons
-    are strict: a tie in simulation alone charges the truly better policy only, a tie in reality costs
-    nothing. NaN for fewer than two policies, which have no order to violate.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    s, r = _pair(simulated, real)
-    if s.shape[-1] < 2:
-        return np.full(s.shape[:-1], np.nan)
-    gap = r[..., :, None] - r[..., None, :]
-    violated = (s[..., :, None] > s[..., None, :]) != (gap > 0)
-    worst = np.where(violated, np.abs(gap), 0.0).max(axis=-1)
-    return np.where(np.isnan(s).any(axis=-1), np.nan, worst.mean(axis=-1))
-
-
-def _pair(simulated: npt.ArrayLike, real: npt.ArrayLike) -> tuple[Floats, Floats]:
-    s, r = np.asarray(simulated, dtype=np.float64), np.asarray(real, dtype=np.float64)
-    if s.shape != r.shape or s.ndim == 0 or s.shape[-1] == 0:
-        raise ValueError(f"simulated and real must be alike, (..., policies), got {s.shape} and {r.shape}")
-    return s, r
-
 
 METRICS: dict[str, tuple[Metric, float, float]] = {  # name -> function, least and greatest possible value
     "pearson": (pearson, -1.0, 1.0),
     "spearman": (spearman, -1.0, 1.0),
+    "kendall": (kendall, -1.0, 1.0),
     "mmrv": (mmrv, 0.0, 1.0),
 }
 
@@ -132,7 +45,7 @@ def agreement(
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
 ) -> dict[str, Estimate]:
-    """Pearson, Spearman and MMRV of success rates, with percentile bootstrap intervals.
+    """Pearson, Spearman, Kendall and MMRV of success rates, with percentile bootstrap intervals.
 
     Each resample draws starts and policies with replacement. The drawn starts are the same for all policies,
     and for the imagined and the real episodes, because all of them share the luck of the start; unpaired
