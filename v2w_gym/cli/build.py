@@ -24,6 +24,10 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
         help="episode i has this seed + i; keep the ranges of different splits apart",
     )
     add("--behaviour", help="one kind only; default: a kind per episode")
+    add(
+        "--shift",
+        help="change something of the scene: camera-moved, camera-turned, light, colour, obstacle or beyond",
+    )
     add("--no-actions", dest="with_actions", action="store_false", help="record an action-free video")
     add("--workers", type=int, help="processes, one renderer each")
 

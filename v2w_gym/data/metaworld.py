@@ -9,6 +9,7 @@ garbage.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from v2w_gym.data.episode import FrameArray
+from v2w_gym.data.shift import SHIFTS, Scene
 
 os.environ.setdefault("MUJOCO_GL", "osmesa")
 
@@ -31,12 +33,14 @@ class MetaWorldTask:
 
     Args:
         task: a Meta-World v3 task name, e.g. ``"drawer-close-v3"``.
+        shift: one of ``shift.SHIFTS``: something about the scene is not as the data have it. None changes
+            nothing.
 
     Attributes:
         state: ``(39,)`` float64, the simulator's own observation; experts read it, image policies must not.
     """
 
-    def __init__(self, task: str = "drawer-close-v3") -> None:
+    def __init__(self, task: str = "drawer-close-v3", shift: str | None = None) -> None:
         try:
             import metaworld
             import mujoco
@@ -46,9 +50,11 @@ class MetaWorldTask:
         name = f"{task}-goal-observable"
         if name not in classes:
             raise ValueError(f"unknown Meta-World task {task!r}; known: {sorted(classes)}")
+        if shift is not None and shift not in SHIFTS:
+            raise ValueError(f"unknown shift {shift!r}; known: {', '.join(SHIFTS)}")
         self.task = task
         self._mujoco = mujoco
-        self._env = classes[name](seed=0)
+        self._env = _made(classes[name], getattr(SHIFTS.get(shift or ""), "build", None))
         self._env._freeze_rand_vec = False
         self._env.seeded_rand_vec = True
         model = self._env.model
@@ -62,17 +68,20 @@ class MetaWorldTask:
         self._camera.distance = _CAMERA["distance"]
         self._camera.azimuth = _CAMERA["azimuth"]
         self._camera.elevation = _CAMERA["elevation"]
+        self._shift = None if shift is None else SHIFTS[shift](Scene(self._env, self._camera))
         self.state: npt.NDArray[np.float64] = np.zeros(39)
 
     def reset(self, seed: int, settle: bool = True) -> FrameArray:
         """Place the scene as ``seed`` says and return the first frame, ``(64, 64, 3)`` uint8.
 
         Args:
-            seed: places the drawer.
+            seed: places the drawer, and draws what is shifted.
             settle: Meta-World leaves its green goal marker where the *previous* episode had it until the
                 first step. True moves it before the frame is drawn, so that the frame is a function of the
                 seed alone; False draws what Meta-World draws.
         """
+        if self._shift is not None:
+            self._shift.draw(np.random.default_rng((seed, 17)))
         self._env.seed(seed)
         self.state, _ = self._env.reset()
         self._env.curr_path_length = 0
@@ -113,3 +122,23 @@ class MetaWorldTask:
     def close(self) -> None:
         """Release the renderer; calling it twice is harmless."""
         self._renderer.close()
+
+
+def _made(kind: Any, build: Callable[[Any], None] | None) -> Any:
+    """An environment of the class ``kind``; ``build`` changes the description of its scene first."""
+    if build is None:
+        return kind(seed=0)
+
+    def compiled(env: Any) -> tuple[Any, Any]:
+        import mujoco
+
+        spec = mujoco.MjSpec.from_file(env.fullpath)
+        build(spec)
+        model = spec.compile()
+        return model, mujoco.MjData(model)
+
+    kind._initialize_simulation = compiled  # its constructor bears no subclasses
+    try:
+        return kind(seed=0)
+    finally:
+        del kind._initialize_simulation

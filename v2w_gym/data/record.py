@@ -1,7 +1,8 @@
 """Record Meta-World episodes: seeded, resumable, one file each.
 
 ``v2w record --out data/train --episodes 6000 --workers 2`` records drawer closing in every way;
-``--behaviour expert`` keeps to one kind; ``--task door-close-v3 --no-actions`` gives an action-free video.
+``--behaviour expert`` keeps to one kind; ``--task door-close-v3 --no-actions`` gives an action-free video;
+``--shift light`` changes something about the scene.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from v2w_gym.data import behaviours
 from v2w_gym.data.episode import Episode
 from v2w_gym.data.metaworld import HORIZON, MetaWorldTask
+from v2w_gym.data.shift import SHIFTS
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class RecordConfig:
         first_seed: episode ``i`` has seed ``first_seed + i``; keep ranges of different splits apart.
         behaviour: one of ``behaviours.KINDS``, or None to draw a kind per episode.
         with_actions: False gives an action-free video.
+        shift: one of ``shift.SHIFTS``, or None to record the scene as it is.
         workers: processes; each has its own renderer.
     """
 
@@ -39,16 +42,20 @@ class RecordConfig:
     first_seed: int = 100_000
     behaviour: str | None = None
     with_actions: bool = True
+    shift: str | None = None
     workers: int = 1
 
     def __post_init__(self) -> None:
         if self.behaviour is not None and self.behaviour not in behaviours.KINDS:
             raise ValueError(f"unknown behaviour {self.behaviour!r}; known: {sorted(behaviours.KINDS)}")
+        if self.shift is not None and self.shift not in SHIFTS:
+            raise ValueError(f"unknown shift {self.shift!r}; known: {', '.join(SHIFTS)}")
 
 
 def episode_path(config: RecordConfig, index: int) -> Path:
-    """File of episode ``index``; the name carries task and seed."""
-    return Path(config.out) / f"{config.task}-{config.first_seed + index:07d}.npz"
+    """File of episode ``index``; the name carries task, shift and seed."""
+    scene = "-".join(filter(None, (config.task, config.shift)))
+    return Path(config.out) / f"{scene}-{config.first_seed + index:07d}.npz"
 
 
 def record_episode(reality: MetaWorldTask, config: RecordConfig, seed: int) -> Episode:
@@ -76,15 +83,16 @@ def record_episode(reality: MetaWorldTask, config: RecordConfig, seed: int) -> E
     )
 
 
-_reality: dict[str, MetaWorldTask] = {}  # one renderer per worker process
+_reality: dict[tuple[str, str | None], MetaWorldTask] = {}  # one renderer per worker process
 
 
 def _work(job: tuple[RecordConfig, int]) -> bool:
     config, index = job
-    if config.task not in _reality:
+    scene = config.task, config.shift
+    if scene not in _reality:
         _reality.clear()
-        _reality[config.task] = MetaWorldTask(config.task)
-    episode = record_episode(_reality[config.task], config, config.first_seed + index)
+        _reality[scene] = MetaWorldTask(*scene)
+    episode = record_episode(_reality[scene], config, config.first_seed + index)
     episode.save(episode_path(config, index))
     return episode.succeeded
 
