@@ -1,7 +1,8 @@
 """Reality as no recording showed it: the same task with one thing changed, to ask who notices.
 
 A world model knows the scene of its data and nothing else. Each shift changes one thing that a robot's owner
-may change without a thought, drawn anew for every episode from its seed; ``v2w record --shift NAME`` records it.
+may change without a thought, drawn anew for every episode from its seed; ``v2w record --shift NAME`` records
+it.
 """
 
 from __future__ import annotations
