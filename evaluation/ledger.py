@@ -1,18 +1,29 @@
-"""The facts: one JSON line per finished episode, appended, never rewritten. Reports are functions of them."""
+"""The facts: one JSON line per finished episode, appended, never rewritten. Reports are functions of them.
+
+Several processes may append to one ledger. An append is all or nothing, whenever its process is killed: the
+lines are put down in a journal beside the ledger first, then appended, then the journal goes; whoever comes
+next completes what a journal that is still there holds.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
+
 from v2w_gym.config import from_dict
 
 Verdict = Literal["success", "failure", "unscorable"]
+Key = tuple[str, str, int]
+
+_PATIENCE = 60  # seconds; an append takes milliseconds
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,10 @@ class Record:
         detector_hash: names the detector's weights.
         config_hash: names everything that must be alike for episodes to be compared.
         reason: why the episode could not be scored, else None.
+        credibility: mean over the steps of how far each can be believed, 0..1, rounded to four digits; None
+            where the world cannot tell, and in ledgers from before it was kept.
+        manifest: names the :class:`~v2w_gym.evaluation.manifest.Manifest` of the run, which lies beside the
+            ledger; None in ledgers from before manifests were kept.
     """
 
     policy: str
@@ -51,17 +66,27 @@ class Record:
     detector_hash: str
     config_hash: str
     reason: str | None = None
+    credibility: float | None = None
+    manifest: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """What makes two records the same episode: policy, start and seed."""
+        return self.policy, self.start_id, self.seed
 
 
 class Ledger:
-    """Append-only file of records.
+    """Append-only file of records that several processes may share.
 
     A last line that was cut in half (the machine stopped while writing) is left out with a warning, and
     removed before the next append. Damage anywhere else is an error, because a line that was once whole has
-    been changed.
+    been changed. Reading changes nothing.
 
     Args:
         path: the file; its folder must exist, the file need not.
+
+    Attributes:
+        records: the episodes that were there when the ledger was last read, in the order of its lines.
 
     Raises:
         ValueError: a damaged or foreign line; the file is left as it is.
@@ -69,48 +94,125 @@ class Ledger:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        content = self.path.read_bytes() if self.path.exists() else b""
         self.records: list[Record] = []
+        self._journal = self.path.with_name(self.path.name + ".journal")
+        self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
         self._whole = 0  # bytes up to the end of the last whole line
-        for number, line in enumerate(content.splitlines(keepends=True), start=1):
-            if not line.strip():
-                raise ValueError(self._damage(number, "it is empty"))
-            values = _parse(line)
-            if values is None:
-                if self._whole + len(line) < len(content):
-                    raise ValueError(self._damage(number, "it is not JSON"))
-                warnings.warn(
-                    f"{self.path}: the last line ({number}) was cut in half and is left out; "
-                    "that episode will be run again",
-                    stacklevel=2,
-                )
-                break
-            try:
-                self.records.append(from_dict(Record, values, where=f"line {number}"))
-            except ValueError as error:
-                raise ValueError(self._damage(number, str(error))) from error
-            self._whole += len(line)
-        self._size = len(content)
-        self._newline_missing = self._whole > 0 and not content[: self._whole].endswith(b"\n")
+        self._early: set[bytes] = set()  # lines that were read before they had reached the file
+        self._warned = False
+        written = os.access(self._lock.lock_file, os.W_OK)  # by a process that may still be writing
+        with self.locked() if written else contextlib.nullcontext():
+            self._read()
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Write ``records`` and wait until they are on the disk.
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep all other processes from writing.
 
         Raises:
-            OSError: somebody else has written to the file since it was read; nothing is written.
+            OSError: another process has kept the ledger locked for a minute.
         """
-        lines = "".join(json.dumps(asdict(r), allow_nan=False) + "\n" for r in records)
-        with self.path.open("ab") as file:
-            if file.tell() != self._size:
-                raise OSError(f"{self.path} is being written by another run; give this one another --out")
-            if self._whole < self._size:
+        try:
+            self._lock.acquire(timeout=_PATIENCE)
+        except Timeout as error:
+            raise OSError(
+                f"{self.path} has been locked by another process for {_PATIENCE} seconds; find and end it, "
+                "or give this run another --out (in Python: out=)"
+            ) from error
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def refresh(self) -> None:
+        """Read what other processes have appended.
+
+        Raises:
+            OSError: what had been read before is no longer there.
+            ValueError: a damaged or foreign line.
+        """
+        with self.locked():
+            self._read()
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write those of ``records`` that are not there yet, and wait until they are on the disk.
+
+        Two processes that ran the same episode leave one line: that of the first.
+
+        Raises:
+            OSError: the file was changed by other means, or stays locked; nothing is written.
+        """
+        with self.locked():
+            tail = self._read()
+            known = {record.key for record in self.records}
+            fresh = [record for record in records if record.key not in known]
+            if not fresh and not self._journal.exists():
+                return
+            lines = "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in fresh)
+            content = tail + lines.encode()
+            _write_through(self._journal, content)
+            with self.path.open("r+b" if self.path.exists() else "wb") as file:
                 file.truncate(self._whole)
-            file.write(("\n" if self._newline_missing else "").encode() + lines.encode())
-            file.flush()
-            os.fsync(file.fileno())
-            self._whole = self._size = file.tell()
-        self._newline_missing = False
-        self.records.extend(records)
+                file.seek(self._whole)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                self._whole = file.tell()
+            self._journal.unlink()
+            self._early.clear()
+            self.records.extend(fresh)
+
+    def _read(self) -> bytes:
+        """Take in new lines of the file and of its journal; return those that the file lacks."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < self._whole:
+            raise OSError(f"{self.path} became shorter while it was in use; run the same command again")
+        lines = self._from(self._whole).splitlines(keepends=True) if size else []
+        torn = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+        for line in lines:
+            self._take(line)
+            self._early.discard(line)
+            self._whole += len(line)
+        journal = self._journal.read_bytes() if self._journal.exists() else b""
+        present = {*self._from(0).splitlines(keepends=True)} if journal and size else set()
+        missing = [line for line in journal.splitlines(keepends=True) if line not in present]
+        if torn and not missing:
+            missing = self._whole_of(torn)
+        for line in missing:
+            self._take(line)
+            self._early.add(line)
+        return b"".join(missing)
+
+    def _from(self, offset: int) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+
+    def _whole_of(self, torn: bytes) -> list[bytes]:
+        """A last line without its end, if nothing but the newline is missing."""
+        if _parse(torn) is not None:
+            return [torn + b"\n"]
+        if not self._warned:
+            warnings.warn(
+                f"{self.path}: the last line ({len(self.records) + 1}) was cut in half and is left out; "
+                "that episode will be run again",
+                stacklevel=4,
+            )
+            self._warned = True
+        return []
+
+    def _take(self, line: bytes) -> None:
+        if line in self._early:
+            return
+        number = len(self.records) + 1
+        if not line.strip():
+            raise ValueError(self._damage(number, "it is empty"))
+        values = _parse(line)
+        if values is None:
+            raise ValueError(self._damage(number, "it is not JSON"))
+        try:
+            self.records.append(from_dict(Record, values, where=f"line {number}"))
+        except ValueError as error:
+            raise ValueError(self._damage(number, str(error))) from error
 
     def _damage(self, number: int, why: str) -> str:
         return (
@@ -127,3 +229,13 @@ def _parse(line: bytes) -> Any:
     except (UnicodeDecodeError, json.JSONDecodeError):
         return None
     return values if isinstance(values, dict) else None
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    """Put a file in place whole, and on the disk."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

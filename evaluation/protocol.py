@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from v2w_gym.config import config_hash
-from v2w_gym.evaluation.ledger import Ledger
 
 _SEEDS = 2**31  # what environments take as a noise seed
 
@@ -42,27 +41,6 @@ class Protocol:
     def hash(self) -> str:
         """Twelve hexadecimal digits for all of the above."""
         return config_hash(self)
-
-    def check(self, ledger: Ledger) -> None:
-        """Make sure that the ledger's episodes were made under this protocol.
-
-        Raises:
-            ValueError: they were not; says in what they differ.
-        """
-        for number, record in enumerate(ledger.records, start=1):
-            if record.config_hash == self.hash:
-                continue
-            shared = ("seed", "success_rule", "instruction", "world_model_hash", "detector_hash")
-            differing = [
-                f"{name} {getattr(record, name)!r} there, {getattr(self, name)!r} here"
-                for name in shared
-                if getattr(record, name) != getattr(self, name)
-            ]
-            why = "; ".join(differing) or "world version, horizon or detector threshold differ"
-            raise ValueError(
-                f"{ledger.path}, line {number} was made under other conditions ({why}), so its episodes "
-                "cannot be mixed with these; write to another folder with --out (in Python: out=)"
-            )
 
 
 def episode_seeds(seed: int, starts: Sequence[str], stream: str) -> list[int]:

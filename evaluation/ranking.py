@@ -9,15 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation import report
+from v2w_gym.evaluation.claims import Claims
 from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.guard import GuardedPolicy
 from v2w_gym.evaluation.ledger import Ledger
+from v2w_gym.evaluation.manifest import Manifest, Provenance, manifest_of
+from v2w_gym.evaluation.mixing import check_alike, differences, origins
 from v2w_gym.evaluation.protocol import Protocol
 from v2w_gym.evaluation.reality import real_outcomes, shaken_success
-from v2w_gym.evaluation.rollout import Rollout
+from v2w_gym.evaluation.rollout import FILMED_STARTS, Rollout
 from v2w_gym.evaluation.rules import check_rule
+from v2w_gym.evaluation.schedule import Schedule
+from v2w_gym.evaluation.stats import SequentialRanking
 from v2w_gym.evaluation.summary import summarise
 
 BATCH_SIZE = 50
@@ -36,6 +43,9 @@ def rank(
     sampler: str | Mapping[str, Any] | None = None,
     progress: bool = True,
     starts: Sequence[str] | None = None,
+    force: bool = False,
+    stop_early: float | None = None,
+    command: str | None = None,
 ) -> dict[str, Any]:
     """Run every policy from the same starts with the same noise; say which is best and how sure that is.
 
@@ -49,9 +59,11 @@ def rank(
             it has them.
         episodes: episodes per policy, each from a start of its own.
         seed: a start and this seed fix the noise of an episode.
-        out: folder for ``ledger.jsonl`` (one line per episode), ``summary.json``, ``contact_sheet.png``,
-            ``episodes.mp4``, ``scatter.png`` and ``frames/``. A ranking that was stopped goes on from its
-            ledger: a policy is known by its name, so give a changed policy a new name or a new folder.
+        out: folder for ``report.html``, ``ledger.jsonl`` (one line per episode), ``ledger.manifest.json``
+            (what the numbers hang on), ``summary.json``, ``contact_sheet.png``, ``episodes.mp4``,
+            ``scatter.png`` and ``frames/``. A ranking that was stopped, however, goes on from its ledger: a
+            policy is known by its name, so give a changed policy a new name or a new folder. Several
+            processes with the same ``out`` share the work.
         success_rule: ``any``, ``last`` or ``held_K``.
         batch_size: most episodes imagined together; changes speed and memory, not results.
         device: where the world model runs.
@@ -59,6 +71,12 @@ def rank(
             sampler. It is one of the conditions: another one needs another folder.
         progress: show a progress bar.
         starts: start ids to take the first ``episodes`` of; default: those of the world.
+        force: go on from a ledger that other weights, versions or machines have made; summary and report say
+            so.
+        stop_early: run a policy only as long as some comparison with another is undecided, such that equally
+            good policies are told apart with at most this probability; ``episodes`` are then the most. None
+            runs all of them.
+        command: what the user typed, for the report; default: this call.
 
     Returns:
         ``{"pearson": {"value", "low", "high"}, "spearman": ..., "mmrv": ..., "policies": [{"name", "rank",
@@ -68,8 +86,9 @@ def rank(
     Raises:
         FileNotFoundError: no such world.
         TypeError: an object that cannot act.
-        ValueError: an unknown rule or start, too many episodes, or a ledger that is damaged or of other
-            conditions, or an unknown preset or value of the sampler.
+        ValueError: an unknown rule or start, too many episodes, or a ledger that is damaged, of other
+            conditions or of an unlike run, or an unknown preset or value of the sampler, or an error rate
+            outside 0..0.5.
     """
     began = time.monotonic()
     guarded = _check_policies(policies)
@@ -78,29 +97,54 @@ def rank(
     opened = world if isinstance(world, World) else World.open(world)
     chosen = _choose_starts(opened, episodes, starts)
     real = real_outcomes(opened.reality(), list(policies), chosen)
+    early = None if stop_early is None else SequentialRanking(tuple(policies), episodes, stop_early)
     protocol = _protocol(opened, seed, check_rule(success_rule), device, sampler)
-    rollout = Rollout(opened, protocol, chosen, batch_size, device, sampler)
+    manifest = manifest_of(protocol, opened.sampler(sampler), device)
     folder = None if out is None else Path(out)
+    films = None if folder is None else Films(folder / "frames")
+    rollout = Rollout(opened, protocol, manifest.hash, device, sampler, films, chosen[:FILMED_STARTS])
+    schedule = Schedule(rollout, chosen, batch_size, early=early)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        rollout.ledger, rollout.films = Ledger(folder / "ledger.jsonl"), Films(folder / "frames")
-        protocol.check(rollout.ledger)
-    rollout.run(guarded, progress)
+        schedule.ledger, schedule.claims = Ledger(folder / "ledger.jsonl"), Claims(folder / "claims")
+        typed = command or _call(opened, policies, episodes, seed, folder)
+        _sign_in(schedule.ledger, manifest, typed, opened, force)
+    records = schedule.run(guarded, progress)
     summary = summarise(
-        records=rollout.records,
+        records=records,
         policies=list(policies),
         starts=chosen,
-        failures=rollout.failures,
+        failures=schedule.failures,
         real=real,
         shaken=shaken_success(opened.reality(), list(policies)),
         protocol=protocol,
     )
     summary["sampler"] = opened.sampler(sampler)
+    summary["manifests"] = origins(records)
+    known = Provenance() if schedule.ledger is None else Provenance.load(schedule.ledger.path)
+    summary["mixed"] = differences(records, known, manifest)
     summary["seconds"] = round(time.monotonic() - began, 1)
-    if folder is not None and rollout.films is not None:
-        _write(folder / "summary.json", summary)
-        report.draw(summary, rollout.films, chosen, folder, fps=opened.config.fps)
+    if folder is not None and films is not None:
+        with FileLock(folder / ".results.lock"):  # another process may have run the last of the episodes, too
+            _write(folder / "summary.json", summary)
+            report.draw(summary, films, chosen, folder, fps=opened.config.fps)
     return summary
+
+
+def _sign_in(ledger: Ledger, manifest: Manifest, command: str, world: World, force: bool) -> None:
+    """Put this run down beside the ledger, if its episodes may go together with those that are there."""
+    with ledger.locked():
+        provenance = Provenance.load(ledger.path)
+        check_alike(ledger.path, ledger.records, provenance, manifest, force=force)
+        provenance.with_run(manifest, command, str(world.folder)).save(ledger.path)
+
+
+def _call(world: World, policies: Mapping[str, Any], episodes: int, seed: int, out: Path) -> str:
+    named = ", ".join(f"{name!r}: ..." for name in policies)
+    return (
+        f"v2w_gym.evaluation.rank({str(world.folder)!r}, {{{named}}}, episodes={episodes}, seed={seed}, "
+        f"out={str(out)!r})"
+    )
 
 
 def _check_policies(policies: Mapping[str, Any]) -> dict[str, GuardedPolicy]:

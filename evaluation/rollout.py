@@ -1,29 +1,26 @@
-"""Run policies over the same starts with the same noise, in batches, and write down each finished episode."""
+"""Imagine episodes of a policy from given starts, all policies with the same noise."""
 
 from __future__ import annotations
 
 import functools
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from v2w_gym.data.episode import Episode
 from v2w_gym.envs.actions import actions_of
 from v2w_gym.envs.vector import WorldModelVectorEnv
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation.films import Films
-from v2w_gym.evaluation.guard import GuardedPolicy, PolicyFailure
-from v2w_gym.evaluation.ledger import Ledger, Record
+from v2w_gym.evaluation.guard import GuardedPolicy
+from v2w_gym.evaluation.ledger import Record
 from v2w_gym.evaluation.protocol import Protocol, episode_seeds
 from v2w_gym.evaluation.rules import succeeded
 
 FILMED_STARTS = 4
-_BAR = "{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} episodes [{elapsed}<{remaining}]"
 
 
 @dataclass(frozen=True)
@@ -36,82 +33,60 @@ class Batch:
         flags: ``(steps, b)`` bool, judged a success.
         frames: ``(steps + 1, k, h, w, 3)`` uint8 of the filmed slots.
         actions: ``(steps, k, a)`` float32 of the filmed slots, as the world model reads them.
+        credibility: ``(steps, b)`` float32 in 0..1; None where the world cannot tell.
     """
 
     probabilities: npt.NDArray[np.float64]
     flags: npt.NDArray[np.bool_]
     frames: npt.NDArray[np.uint8]
     actions: npt.NDArray[np.float32]
+    credibility: npt.NDArray[np.float32] | None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rollout:
-    """A plan of episodes, and what has come of it.
+    """Imagines episodes of a policy, side by side, and says what became of each.
 
     Attributes:
         world: where they are imagined.
         protocol: the conditions.
-        starts: ids, the same for every policy.
-        batch_size: most episodes that are imagined together.
+        manifest: hash of the run's manifest, written into every record.
         device: where the world model runs.
         sampler: preset or values of the sampler, as the environment takes them.
-        ledger: where finished episodes are written, and which of them need not be run again; None keeps them
-            in memory.
-        films: where the frames of the first starts are kept; None keeps none.
-        records: finished episodes.
-        failures: policy name to what went wrong.
+        films: where frames are kept; None keeps none.
+        filmed: starts whose frames are kept.
     """
 
     world: World
     protocol: Protocol
-    starts: Sequence[str]
-    batch_size: int
+    manifest: str
     device: str = "cpu"
     sampler: str | Mapping[str, Any] | None = None
-    ledger: Ledger | None = None
     films: Films | None = None
-    records: list[Record] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
+    filmed: Sequence[str] = ()
 
-    def run(self, policies: Mapping[str, GuardedPolicy], progress: bool) -> None:
-        """Run the missing episodes of every policy; a policy that fails stops alone."""
-        finished = {(r.policy, r.start_id): r for r in self.ledger.records} if self.ledger else {}
-        wanted = [(name, start) for name in policies for start in self.starts]
-        self.records = [finished[key] for key in wanted if key in finished]
-        if self.records:
-            tqdm.write(f"{len(self.records)} of {len(wanted)} episodes are in the ledger already", sys.stderr)
-        horizon = self.protocol.horizon  # the bar counts actions, and shows them as episodes
-        with tqdm(
-            total=len(wanted) * horizon,
-            initial=len(self.records) * horizon,
-            unit_scale=1 / horizon,
-            bar_format=_BAR,
-            disable=not progress,
-        ) as bar:
-            for name, policy in policies.items():
-                missing = [start for start in self.starts if (name, start) not in finished]
-                bar.set_description(name)
-                try:
-                    self._run_policy(name, policy, missing, bar)
-                except PolicyFailure as failure:
-                    self.failures[name] = str(failure)
-                    tqdm.write(f"policy {name!r} stopped, the others go on: {failure}", sys.stderr)
-                    finished_here = sum(r.policy == name for r in self.records)
-                    bar.n = len(self.records) * horizon  # the batch that was under way does not count
-                    bar.total = (bar.total or 0) - (len(self.starts) - finished_here) * horizon
+    def play(
+        self, name: str, policy: GuardedPolicy, starts: Sequence[str], tick: Callable[[int], Any]
+    ) -> list[Record]:
+        """One episode from each of ``starts``; frames are on the disk before the records are returned.
 
-    def _run_policy(self, name: str, policy: GuardedPolicy, missing: Sequence[str], bar: Any) -> None:
-        for starts in _batches(missing, self.batch_size):
-            kept = self.starts[:FILMED_STARTS] if self.films else ()
-            filmed = [i for i, start in enumerate(starts) if start in kept]
-            batch = self._play(policy, starts, filmed, bar)
-            self._film(name, starts, filmed, batch)  # before the ledger: a line in it implies its film
-            records = [self._record(name, start, i, batch) for i, start in enumerate(starts)]
-            if self.ledger:
-                self.ledger.append(records)
-            self.records += records
+        Args:
+            name: of the policy.
+            policy: the policy.
+            starts: ids.
+            tick: told after each step how many actions were taken in it.
 
-    def _play(self, policy: GuardedPolicy, starts: Sequence[str], filmed: Sequence[int], bar: Any) -> Batch:
+        Raises:
+            PolicyFailure: the policy raised or returned junk.
+        """
+        kept = [i for i, start in enumerate(starts) if self.films and start in self.filmed]
+        batch = self._imagine(policy, starts, kept, tick)
+        self._film(name, starts, kept, batch)  # before the ledger: a line in it implies its film
+        return [self._record(name, start, i, batch) for i, start in enumerate(starts)]
+
+    def _imagine(
+        self, policy: GuardedPolicy, starts: Sequence[str], filmed: Sequence[int], tick: Callable[[int], Any]
+    ) -> Batch:
         """Imagine one episode from each start; slot i depends on its start and on the seed alone."""
         env = WorldModelVectorEnv(  # weights are shared within the process: one per batch costs little
             len(starts),
@@ -128,6 +103,7 @@ class Rollout:
         policy_seeds = episode_seeds(self.protocol.seed, starts, "policy")
         policy.begin([self.protocol.instruction] * len(starts), policy_seeds)
         frames, actions, probabilities, flags = [observation["pixels"][filmed]], [], [], []
+        credibility = []
         for _ in range(self.protocol.horizon):
             action, vector = policy.act(observation, encode)
             observation, _, _, _, infos = env.step(action)
@@ -135,9 +111,17 @@ class Rollout:
             actions.append(vector[filmed])
             probabilities.append(infos["success_prob"])
             flags.append(infos["is_success"])
-            bar.update(len(starts))
+            if "credibility" in infos:
+                credibility.append(infos["credibility"])
+            tick(len(starts))
         env.close()
-        return Batch(np.stack(probabilities), np.stack(flags), np.stack(frames), np.stack(actions))
+        return Batch(
+            np.stack(probabilities),
+            np.stack(flags),
+            np.stack(frames),
+            np.stack(actions),
+            np.stack(credibility) if credibility else None,
+        )
 
     def _film(self, name: str, starts: Sequence[str], filmed: Sequence[int], batch: Batch) -> None:
         for k, i in enumerate(filmed):
@@ -171,10 +155,13 @@ class Rollout:
             detector_hash=protocol.detector_hash,
             config_hash=protocol.hash,
             reason=None if scorable else "the detector gave no probability for some frames",
+            credibility=_mean(batch.credibility, slot),
+            manifest=self.manifest,
         )
 
 
-def _batches(starts: Sequence[str], size: int) -> list[Sequence[str]]:
-    """Cut into as few batches as ``size`` allows, of nearly equal length."""
-    count = -(-len(starts) // size)
-    return [starts[len(starts) * i // count : len(starts) * (i + 1) // count] for i in range(count)]
+def _mean(credibility: npt.NDArray[np.float32] | None, slot: int) -> float | None:
+    """Credibility of an episode; None where the world cannot tell for every step."""
+    if credibility is None or not np.isfinite(credibility[:, slot]).all():
+        return None
+    return round(float(credibility[:, slot].mean()), 4)

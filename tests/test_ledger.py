@@ -87,9 +87,44 @@ def test_a_whole_but_foreign_last_line_is_an_error(path: Path) -> None:
         Ledger(path)
 
 
-def test_a_second_writer_is_refused(path: Path) -> None:
+def test_two_writers_keep_what_the_other_wrote(path: Path) -> None:
     first, second = Ledger(path), Ledger(path)
     first.append([record(3)])
-    with pytest.raises(OSError, match="another run"):
-        second.append([record(4)])
-    assert Ledger(path).records == [record(i) for i in range(4)]
+    second.append([record(3), record(4)])
+    first.append([record(5)])
+    assert Ledger(path).records == first.records == [record(i) for i in range(6)]
+    second.refresh()
+    assert second.records == first.records
+
+
+def test_an_append_that_was_cut_anywhere_is_completed(path: Path) -> None:
+    before = path.read_bytes()
+    Ledger(path).append([record(3), record(4)])
+    after = path.read_bytes()
+    added = after[len(before) :]
+    for length in range(0, len(added) + 1, 37):
+        path.write_bytes(before + added[:length])
+        path.with_name("ledger.jsonl.journal").write_bytes(added)
+        ledger = Ledger(path)
+        assert ledger.records == [record(i) for i in range(5)]
+        assert path.read_bytes() == before + added[:length], "reading must not write"
+        ledger.refresh()
+        ledger.append([record(5)])
+        assert path.read_bytes().startswith(after)
+        assert ledger.records == Ledger(path).records == [record(i) for i in range(6)]
+        assert not path.with_name("ledger.jsonl.journal").exists()
+
+
+def test_a_ledger_that_shrinks_under_way_is_not_written_to(path: Path) -> None:
+    ledger = Ledger(path)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(OSError, match="became shorter"):
+        ledger.append([record(3)])
+
+
+def test_a_ledger_from_before_credibility_and_manifests_is_readable(path: Path) -> None:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        del line["credibility"], line["manifest"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert Ledger(path).records == [record(i) for i in range(3)]
