@@ -41,9 +41,8 @@ class TemporalConv(nn.Module):
 
     def forward(self, x: torch.Tensor, time: TimeAxis) -> torch.Tensor:
         """Mix frames: ``((b f), c, h, w)`` to the same."""
-        taps = time.neighbours(self.key, x.permute(0, 2, 3, 1))
-        kernel = rearrange(self.weight, "o i k 1 1 -> o (k i)")
-        return F.linear(torch.cat(taps, dim=-1), kernel, self.bias).flatten(0, 1).permute(0, 3, 1, 2)
+        kernel = rearrange(self.weight, "o i k 1 1 -> o k i")
+        return time.convolve(self.key, x.permute(0, 2, 3, 1), kernel, self.bias).permute(0, 3, 1, 2)
 
 
 class TemporalConvBlock(nn.Module):

@@ -33,8 +33,8 @@ class TimeAxis(Protocol):
         """Rows of one batch item."""
         ...
 
-    def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
-        """Inputs of the three taps for ``x`` ``((b f), h, w, c)``, each ``(b, f, h, w, c)``."""
+    def convolve(self, key: str, x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Convolution over three frames of ``x`` ``((b f), h, w, c)``; ``kernel`` is ``(c', 3, c)``."""
         ...
 
     def attend(self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias) -> torch.Tensor:
@@ -68,16 +68,17 @@ class Parallel:
         taps, distance, visible = (t.to(device) for t in (self.taps, self.distance, self.visible))
         return Parallel(taps, distance, visible, self.own)
 
-    def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
+    def convolve(self, key: str, x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """See ``TimeAxis``."""
         del key
         rows = self.frames
         clip = x.unflatten(0, (-1, rows))
         padded = torch.cat([clip, torch.zeros_like(clip[:, :1])], dim=1)
-        return [
+        taps = [
             clip if tap == self.own else padded.index_select(1, self.taps[tap] % (rows + 1))
             for tap in range(3)
         ]
+        return F.linear(torch.cat(taps, dim=-1), kernel.flatten(1), bias).flatten(0, 1)
 
     def attend(self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias) -> torch.Tensor:
         """See ``TimeAxis``."""
@@ -120,8 +121,10 @@ class Stepping:
     what is finished and itself, and leaves nothing behind. So a finished frame passes together with its noisy
     successor, and guidance's two branches pass together, since their action is all that they differ in.
 
-    The cache holds, per temporal convolution, the last two inputs, and per temporal attention a ring of
-    ``window`` keys and values, where frame t lives in place ``t % window``.
+    The cache holds, per temporal convolution, what the finished frames add to its result for the next frame
+    and for the one after, so that each frame is multiplied by each tap once, however many frames and
+    candidates read it; and per temporal attention a ring of ``window`` keys and values, where frame t lives in
+    place ``t % window``.
 
     Args:
         cache: see ``empty_cache``; written in place.
@@ -136,7 +139,8 @@ class Stepping:
         stored = cache["frames"]
         window = stored.shape[1]
         self.places = frame_index[:, :keep] % window
-        stored.scatter_(1, self.places, frame_index[:, :keep])
+        self.slots = torch.arange(len(stored), device=stored.device)[:, None]
+        stored[self.slots, self.places] = frame_index[:, :keep]
         distance = frame_index[..., None] - stored[:, None]
         visible = (stored[:, None] >= 0) & (distance >= 0) & (distance < window)
         # a last column for the candidates themselves, which the ring does not hold
@@ -144,23 +148,28 @@ class Stepping:
         candidate = torch.arange(self.frames, device=stored.device) >= keep
         self.visible = torch.cat([visible, candidate[:, None].expand(len(stored), -1, 1)], dim=-1)
 
-    def neighbours(self, key: str, x: torch.Tensor) -> list[torch.Tensor]:
+    def convolve(self, key: str, x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """See ``TimeAxis``."""
-        tail, new = self.cache[key], x.unflatten(0, (-1, self.frames))
-        line = torch.cat([tail.to(x.dtype), new[:, : self.keep]], dim=1)
-        taps = [_rows(line[:, tap:], self.frames, self.keep) for tap in (0, 1)]
-        if self.keep:
-            tail.copy_(line[:, -2:])
-        return [*taps, new]
+        past, new, keep = self.cache[key], x.unflatten(0, (-1, self.frames)), self.keep
+        out = F.linear(new, kernel[:, 2], bias)
+        if keep:
+            next_but_one, following = (F.linear(new[:, :keep], kernel[:, tap]) for tap in (0, 1))
+            near, far = past.to(out.dtype).unbind(1)
+            for i in range(keep):
+                out[:, i] += near
+                near, far = far + following[:, i], next_but_one[:, i]
+            past.copy_(torch.stack([near, far], dim=1))
+        out[:, keep:] += past[:, :1].to(out.dtype)
+        return out.flatten(0, 1)
 
     def attend(self, key: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Bias) -> torch.Tensor:
         """See ``TimeAxis``."""
         keys, values = self.cache[key, "keys"], self.cache[key, "values"]
         q, k, v = (rearrange(t, "(b f) l n d -> b l n f d", f=self.frames) for t in (q, k, v))
         if self.keep:
-            place = self.places[:, None, None, :, None].expand(*k.shape[:3], -1, k.shape[-1])
-            keys.scatter_(3, place, k[..., : self.keep, :].to(keys.dtype))
-            values.scatter_(3, place, v[..., : self.keep, :].to(values.dtype))
+            for ring, new in ((keys, k), (values, v)):
+                finished = new[..., : self.keep, :].movedim(3, 1)
+                ring.movedim(3, 1)[self.slots, self.places] = finished.to(ring.dtype)
         q = q * q.shape[-1] ** -0.5
         # plain products: for one or two queries a fused kernel takes twice as long
         logits = torch.cat([q @ keys.to(q.dtype).transpose(-1, -2), (q * k).sum(-1, keepdim=True)], dim=-1)
@@ -168,11 +177,3 @@ class Stepping:
         mixed = weights[..., :-1] @ values.to(q.dtype) + weights[..., -1:] * v
         out: torch.Tensor = rearrange(mixed, "b l n f d -> (b f) l n d")
         return out
-
-
-def _rows(line: torch.Tensor, frames: int, keep: int) -> torch.Tensor:
-    """``frames`` rows from the front of ``line``: those after row ``keep`` are row ``keep`` again."""
-    if frames <= keep + 1:
-        return line[:, :frames]
-    again = line[:, keep : keep + 1].expand(-1, frames - keep, *line.shape[2:])
-    return torch.cat([line[:, :keep], again], dim=1)

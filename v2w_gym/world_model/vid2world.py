@@ -278,9 +278,10 @@ class Vid2World:
             conditioner,
             world.get("action_bound", 1.0),
         )
+        channels_last = {4: torch.channels_last, 5: torch.channels_last_3d}
         for parameter in model.unet.parameters():
-            if parameter.ndim == 4:  # laid out like the activations, else they are reordered at every call
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            if parameter.ndim in channels_last:  # as activations are, else they are reordered at every call
+                parameter.data = parameter.data.contiguous(memory_format=channels_last[parameter.ndim])
         return model.to(device)
 
     def to(self, device: str | torch.device) -> Vid2World:
