@@ -123,8 +123,8 @@ class Stepping:
 
     The cache holds, per temporal convolution, what the finished frames add to its result for the next frame
     and for the one after, so that each frame is multiplied by each tap once, however many frames and
-    candidates read it; and per temporal attention a ring of ``window`` keys and values, where frame t lives in
-    place ``t % window``.
+    candidates read it; and per temporal attention a ring of ``window`` keys and values, where frame t lives
+    in place ``t % window``.
 
     Args:
         cache: see ``empty_cache``; written in place.
