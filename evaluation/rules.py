@@ -16,6 +16,9 @@ import re
 import numpy as np
 import numpy.typing as npt
 
+REPORTED = ("any", "last", "held_3")
+"""Every summary gives success under these rules, whichever decides."""
+
 _HELD = re.compile(r"held_([1-9]\d*)")
 
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from v2w_gym.evaluation import outcomes, panel
+from v2w_gym.evaluation.entries import entry_of, plain, rank_by
 from v2w_gym.evaluation.ledger import Record
 from v2w_gym.evaluation.protocol import Protocol
-from v2w_gym.evaluation.stats import METRICS, Estimate, RealOutcomes, agreement, wilson
+from v2w_gym.evaluation.stats import Confusion, Kind, RealOutcomes, SequentialRanking
 
-UNSTEADY = 0.15
-"""A policy whose real success changes by more when its actions are shaken a little is unsteady."""
 
-_SCORES = {"success": 1.0, "failure": 0.0, "unscorable": math.nan}
+@dataclass(frozen=True)
+class Reading:
+    """How the facts are read, beyond what is always done.
+
+    Attributes:
+        confusion: how often the detector errs on labelled episodes; gives corrected success rates.
+        calibrate: ``"affine"`` or ``"isotonic"``: map imagined to real success, each policy by what the
+            others teach. Off by default, and named in every table.
+        credible_from: credibility below which an episode is not to be believed; a policy most of whose
+            episodes are not has no rank.
+        sequential: the plan, where the ranking might end early.
+    """
+
+    confusion: Confusion | None = None
+    calibrate: Kind | None = None
+    credible_from: float | None = None
+    sequential: SequentialRanking | None = None
 
 
 def summarise(
@@ -29,6 +41,7 @@ def summarise(
     real: Mapping[str, RealOutcomes],
     shaken: Mapping[str, tuple[float, float]],
     protocol: Protocol,
+    reading: Reading | None = None,
 ) -> dict[str, Any]:
     """The content of ``summary.json``: plain JSON values, undefined numbers as None.
 
@@ -40,84 +53,79 @@ def summarise(
         real: measured outcomes of the policies that reality knows.
         shaken: real success without and with a little noise in the actions, of those that were tried so.
         protocol: the conditions.
+        reading: what else is known, and what else is wanted.
+
+    Raises:
+        ValueError: a calibration is wanted that reality knows too few policies for.
     """
-    scores = {name: _scores(records, name, starts) for name in policies}
-    entries = [_entry(name, scores[name], real.get(name), failures.get(name)) for name in policies]
-    ranked = [e for e in entries if e["error"] is None and e["success"] is not None]
-    _rank(ranked, by="success", into="rank")
+    read = reading or Reading()
+    names = sorted(policies)  # resampling must not depend on the order of the policies
+    entries = [
+        entry_of(
+            name,
+            [r for start, r in outcomes.of_policy(records, name).items() if start in set(starts)],
+            real=real.get(name),
+            shaken=shaken.get(name),
+            error=failures.get(name),
+            threshold=protocol.threshold,
+            credible_from=read.credible_from,
+            confusion=read.confusion,
+        )
+        for name in names
+    ]
+    ranked = [e for e in entries if not (e["error"] or e["abstained"]) and e["success"] is not None]
+    rank_by(ranked, key="success", into="rank")
     measured = [e for e in ranked if e["real_success"] is not None]
-    _rank(measured, by="real_success", into="real_rank")
-    for entry in entries:
-        _shake(entry, shaken.get(entry["name"]))
+    rank_by(measured, key="real_success", into="real_rank")
     steady = [e for e in measured if not e["unsteady"]]
-    estimates = _agreement(measured, scores, real, protocol.seed)
+    seen = panel.Panel(dict(zip(names, outcomes.scores(records, names, starts), strict=True)), protocol.seed)
+    estimates = seen.agreement(measured, real)
+    held = {
+        "leave_one_out": seen.leave_one_out(measured),
+        "ceiling": seen.ceiling(measured),
+        "picked": seen.picked(measured),
+        "steady": None if steady == measured else seen.agreement(steady, real),
+        "calibration": None if read.calibrate is None else seen.calibrate(ranked, measured, read.calibrate),
+        "shared_luck": seen.compare(ranked),
+    }
     entries.sort(key=lambda e: (e["rank"] is None, e["rank"], e["name"]))
     return {
         **estimates,
-        "steady": None if steady == measured else _agreement(steady, scores, real, protocol.seed),
+        **held,
         "policies": entries,
         "episodes": len(starts),
         **asdict(protocol),
         "config_hash": protocol.hash,
+        "detector": None if read.confusion is None else _detector(read.confusion),
+        "credible_from": read.credible_from,
+        "sequential": None if read.sequential is None else _early(read.sequential, records, starts, failures),
     }
 
 
-def _scores(records: Sequence[Record], name: str, starts: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Outcome per start: 1, 0, NaN for unscorable; only the finished ones where some are missing."""
-    verdicts = {r.start_id: r.verdict for r in records if r.policy == name}
-    return np.array([_SCORES[verdicts[start]] for start in starts if start in verdicts])
-
-
-def _entry(
-    name: str, scores: npt.NDArray[np.float64], real: RealOutcomes | None, error: str | None
-) -> dict[str, Any]:
-    scored = scores[~np.isnan(scores)]
-    imagined = _plain(wilson(successes=int(scored.sum()), episodes=len(scored)))
-    outcomes = real.outcomes if real else np.empty(0)
-    measured = _plain(wilson(successes=int(outcomes.sum()), episodes=len(outcomes)))
+def _detector(confusion: Confusion) -> dict[str, Any]:
+    """What is known of the detector's errors."""
     return {
-        "name": name,
-        "rank": None,
-        "episodes": len(scores),
-        "unscorable": len(scores) - len(scored),
-        "success": imagined["value"],
-        "low": imagined["low"],
-        "high": imagined["high"],
-        "real_rank": None,
-        "real_episodes": len(outcomes),
-        "real_success": measured["value"],
-        "real_low": measured["low"],
-        "real_high": measured["high"],
-        "error": error,
+        **asdict(confusion),
+        "sensitivity": plain(confusion.sensitivity),
+        "specificity": plain(confusion.specificity),
     }
 
 
-def _shake(entry: dict[str, Any], rates: tuple[float, float] | None) -> None:
-    """Note whether the policy's real success survives a little noise in its actions."""
-    entry["real_shaken"] = None if rates is None else rates[1]
-    entry["unsteady"] = rates is not None and abs(rates[1] - rates[0]) > UNSTEADY
-
-
-def _agreement(
-    measured: Sequence[Mapping[str, Any]],
-    scores: Mapping[str, npt.NDArray[np.float64]],
-    real: Mapping[str, RealOutcomes],
-    seed: int,
+def _early(
+    plan: SequentialRanking,
+    records: Sequence[Record],
+    starts: Sequence[str],
+    failures: Mapping[str, str],
 ) -> dict[str, Any]:
-    if not measured:
-        return dict.fromkeys(METRICS)
-    names = sorted(e["name"] for e in measured)  # resampling must not depend on the order of the policies
-    drawn = agreement(
-        simulated=np.stack([scores[name] for name in names]), real=[real[name] for name in names], seed=seed
-    )
-    return {metric: _plain(estimate) for metric, estimate in drawn.items()}
-
-
-def _rank(entries: Sequence[dict[str, Any]], *, by: str, into: str) -> None:
-    """Write ranks, 1 is best; equal values share the better rank."""
-    for entry in entries:
-        entry[into] = 1 + sum(other[by] > entry[by] for other in entries)
-
-
-def _plain(estimate: Estimate) -> dict[str, float | None]:
-    return {key: None if math.isnan(value) else value for key, value in asdict(estimate).items()}
+    """What the plan decided, and what it saved."""
+    rows = {name: outcomes.in_order(records, name, starts) for name in plan.policies if name not in failures}
+    standing = plan.standing(rows)
+    return {
+        "error": plan.error,
+        "decided": [
+            {"better": better, "worse": worse, "starts": n} for (better, worse), n in standing.decided.items()
+        ],
+        "undecided": [list(pair) for pair in (*standing.undecided, *standing.hopeless)],
+        "episodes_run": sum(map(len, rows.values())),
+        "episodes_planned": len(rows) * plan.episodes,
+    }

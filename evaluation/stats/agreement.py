@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from v2w_gym.evaluation.stats.correlation import kendall, mmrv, pearson, spearman
+from v2w_gym.evaluation.stats.correlation import kendall, mmrv, pearson, regret, spearman
 from v2w_gym.evaluation.stats.intervals import CONFIDENCE, UNDEFINED, Estimate, Floats
 
 Metric = Callable[..., Floats]
@@ -20,6 +20,7 @@ METRICS: dict[str, tuple[Metric, float, float]] = {  # name -> function, least a
     "spearman": (spearman, -1.0, 1.0),
     "kendall": (kendall, -1.0, 1.0),
     "mmrv": (mmrv, 0.0, 1.0),
+    "regret": (regret, 0.0, 1.0),
 }
 
 
@@ -45,7 +46,7 @@ def agreement(
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
 ) -> dict[str, Estimate]:
-    """Pearson, Spearman, Kendall and MMRV of success rates, with percentile bootstrap intervals.
+    """All of ``METRICS`` of the success rates, with percentile bootstrap intervals.
 
     Each resample draws starts and policies with replacement. The drawn starts are the same for all policies,
     and for the imagined and the real episodes, because all of them share the luck of the start; unpaired
@@ -119,3 +120,48 @@ def _interval(value: float, drawn: Floats, least: float, greatest: float, confid
     high = float(np.quantile(np.where(undefined, greatest, drawn), 1 - tail))
     # resampling can only add rank violations, which may push all of a small MMRV's interval past its value
     return Estimate(value, min(low, value), max(high, value))
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """What a metric becomes when one policy is left out.
+
+    Attributes:
+        low: the least of these values; NaN where the metric is undefined without any of them.
+        low_without: the policy whose absence makes it so, by its place.
+        high: the greatest.
+        high_without: likewise.
+    """
+
+    low: float
+    low_without: int | None
+    high: float
+    high_without: int | None
+
+
+def leave_one_out(*, simulated: npt.ArrayLike, real: npt.ArrayLike) -> dict[str, LeaveOneOut]:
+    """How far every one of ``METRICS`` hangs on a single policy.
+
+    Args:
+        simulated: success rates ``(policies,)``.
+        real: likewise.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    s, r = np.asarray(simulated, dtype=np.float64), np.asarray(real, dtype=np.float64)
+    if s.ndim != 1 or s.shape != r.shape:
+        raise ValueError(f"simulated and real must be alike, (policies,), got {s.shape} and {r.shape}")
+    nothing = LeaveOneOut(float("nan"), None, float("nan"), None)
+    if len(s) < 2:
+        return dict.fromkeys(METRICS, nothing)
+    others = np.array([[j for j in range(len(s)) if j != i] for i in range(len(s))])
+    ranges = {}
+    for name, (metric, _, _) in METRICS.items():
+        values = metric(simulated=s[others], real=r[others])
+        if np.isnan(values).all():
+            ranges[name] = nothing
+        else:
+            low, high = int(np.nanargmin(values)), int(np.nanargmax(values))
+            ranges[name] = LeaveOneOut(float(values[low]), low, float(values[high]), high)
+    return ranges

@@ -1,0 +1,92 @@
+"""What a reader of a ranking's table has to know, a sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_FEW = 5
+
+
+def remarks(summary: Mapping[str, Any]) -> list[str]:
+    """Sentences about the numbers of a summary; one that nothing is known about is left out."""
+    return [
+        *_picked(summary),
+        *_alike(summary),
+        *_luck(summary.get("shared_luck")),
+        *_detector(summary.get("detector")),
+        *_calibration(summary.get("calibration")),
+        *_early(summary.get("sequential")),
+        *_unscorable(summary),
+    ]
+
+
+def _picked(summary: Mapping[str, Any]) -> list[str]:
+    if not summary.get("picked") or not summary.get("regret"):
+        return []
+    names, lost = _some(summary["picked"]), summary["regret"]["value"]
+    cost = "loses no real success" if lost == 0 else f"loses {lost:.2f} of real success"
+    return [f"picking the imagined best ({names}) {cost} against the real best"]
+
+
+def _alike(summary: Mapping[str, Any]) -> list[str]:
+    groups = [entry.get("group") for entry in summary["policies"] if entry.get("group")]
+    if len(groups) < 2:
+        return []
+    return ["alike: policies that share a letter cannot be told apart with these episodes"]
+
+
+def _luck(luck: Mapping[str, Any] | None) -> list[str]:
+    if luck is None or luck["pair"] is None:
+        return []
+    whole = "" if luck["variance_factor"] is None else f" by {luck['variance_factor']:.2f} over all pairs"
+    most = "wholly" if luck["most"] is None else f"by {luck['most']:.2f}"
+    first, second = luck["pair"]
+    return [
+        f"common starts and noise divide the variance of a difference{whole}, "
+        f"{most} between {first} and {second}"
+    ]
+
+
+def _detector(detector: Mapping[str, Any] | None) -> list[str]:
+    if detector is None:
+        return []
+    episodes = sum(detector[f"{a}_{b}"] for a in ("true", "false") for b in ("success", "failure"))
+    seen, spared = detector["sensitivity"]["value"], detector["specificity"]["value"]
+    if seen is None or spared is None:
+        return []
+    return [
+        f"corrected: for a detector that recognised {seen:.0%} of the successes and {spared:.0%} of the "
+        f"failures among {episodes} labelled imagined episodes"
+    ]
+
+
+def _calibration(known: Mapping[str, Any] | None) -> list[str]:
+    if known is None:
+        return []
+    change = f"from {known['raw_error']:.2f} to {known['error']:.2f} off reality on average"
+    verdict = "it helps" if known["helps"] else "IT DOES HARM, do not use it"
+    return [
+        f"calibrated: {known['kind']} map to real success, each policy mapped by what the other "
+        f"{known['policies'] - 1} teach: {change}, so {verdict}"
+    ]
+
+
+def _early(early: Mapping[str, Any] | None) -> list[str]:
+    if early is None:
+        return []
+    pairs = len(early["decided"]) + len(early["undecided"])
+    return [
+        f"early stop: {early['episodes_run']} of {early['episodes_planned']} episodes were run and decide "
+        f"{len(early['decided'])} of {pairs} pairs, at an error rate of {early['error']:.0%} over all of them"
+    ]
+
+
+def _unscorable(summary: Mapping[str, Any]) -> list[str]:
+    count = sum(entry["unscorable"] for entry in summary["policies"])
+    return [f"{count} episodes are unscorable and count neither as success nor as failure"] if count else []
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + more
