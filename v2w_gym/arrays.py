@@ -22,6 +22,10 @@ class Arrays(Protocol):
         """An array or a tensor as this kind; memory is shared where it can be."""
         ...
 
+    def single(self, values: Array) -> Array:
+        """As ``take``, but numbers with a fraction are float32 whatever the kind."""
+        ...
+
     def copy(self, values: Array) -> Array:
         """A copy that shares nothing."""
         ...
@@ -46,6 +50,11 @@ class OnHost:
         """See ``Arrays``."""
         array = host(values)
         return array.astype(np.float64, copy=False) if array.dtype.kind == "f" else array
+
+    def single(self, values: Array) -> Array:
+        """See ``Arrays``."""
+        array = host(values)
+        return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
     def copy(self, values: Array) -> Array:
         """See ``Arrays``."""
@@ -79,6 +88,10 @@ class OnDevice:
         tensor = torch.as_tensor(values)
         return tensor.to(self._device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
+    def single(self, values: Array) -> Array:
+        """See ``Arrays``."""
+        return self.take(values)
+
     def copy(self, values: Array) -> Array:
         """See ``Arrays``."""
         return values.clone()
@@ -89,6 +102,8 @@ class OnDevice:
 
     def read(self, *flags: Array) -> list[npt.NDArray[np.bool_]]:
         """See ``Arrays``."""
+        if not flags:
+            return []
         lengths = [flag.numel() for flag in flags]
         together = torch.cat([flag.reshape(-1) for flag in flags]).cpu().numpy()
         return np.split(together, np.cumsum(lengths)[:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,11 +43,11 @@ def play(imagination: Imagination, slots: Sequence[int], vectors: Array) -> tupl
 
     Returns:
         Rewards ``(b, k)``, and what happened in each step: ``pixels`` ``(b, k, h, w, 3)`` uint8,
-        ``terminated``, ``truncated`` and ``success_prob`` ``(b, k)``, and ``executed`` ``(b,)`` int64, how
-        many of its actions a slot took.
+        ``terminated``, ``truncated``, ``success_prob`` and, where the world can tell, ``credibility``
+        ``(b, k)``, and ``executed`` ``(b,)`` int64, how many of its actions a slot took.
     """
     arrays, executed, rewards = imagination.arrays, np.zeros(len(imagination.started), np.int64), []
-    steps: dict[str, list[Array]] = {key: [] for key in ("pixels", "terminated", "truncated", "success_prob")}
+    steps: dict[str, list[Array]] = defaultdict(list)
     for k in range(vectors.shape[1]):
         live = [i for i in slots if not imagination.ended[i]]
         if live:
@@ -57,5 +58,7 @@ def play(imagination: Imagination, slots: Sequence[int], vectors: Array) -> tupl
         steps["terminated"].append(arrays.take(imagination.terminated.copy()))
         steps["truncated"].append(arrays.take(imagination.truncated.copy()))
         steps["success_prob"].append(arrays.copy(imagination.success_prob))
+        if imagination.credibility is not None:
+            steps["credibility"].append(arrays.copy(imagination.credibility))
     stacked = {key: arrays.stack(values) for key, values in steps.items()}
     return arrays.stack(rewards), {**stacked, "executed": executed}

@@ -33,14 +33,16 @@ class Imagination:
         slots: how many episodes.
 
     Attributes:
-        arrays: the kind of array that results are; NumPy's for all but the first two below.
+        arrays: the kind of array that results are; NumPy's for all but ``frames``, ``success_prob`` and
+            ``credibility``.
         frames: ``(b, h, w, 3)`` uint8, the newest frame of each slot.
         success_prob: ``(b,)`` float, the detector's probability for it.
         succeeded: ``(b,)`` bool, whether that makes it a success.
+        credibility: ``(b,)`` float32 in 0..1, how far it can be believed; None where the world cannot tell.
         elapsed: ``(b,)`` int64, steps since the reset.
         started: ``(b,)`` bool, whether the slot was ever reset.
         terminated: ``(b,)`` bool, the episode ended by success.
-        truncated: ``(b,)`` bool, the episode reached the horizon.
+        truncated: ``(b,)`` bool, the episode reached the horizon, or what the settings do not believe.
         tasks: instruction of each slot.
         horizon: steps after which an episode is truncated.
     """
@@ -56,6 +58,8 @@ class Imagination:
         self.frames = self.arrays.take(np.zeros((slots, *parts.config.frame_size, 3), np.uint8))
         self.success_prob = self.arrays.take(np.zeros(slots))
         self.succeeded = np.zeros(slots, np.bool_)
+        blank = self.arrays.single(np.zeros(slots, np.float32))
+        self.credibility = None if parts.believer is None else blank
         self.elapsed = np.zeros(slots, np.int64)
         self.started = np.zeros(slots, np.bool_)
         self.terminated = np.zeros(slots, np.bool_)
@@ -89,8 +93,9 @@ class Imagination:
         self._parts.detector.reset(tasks, slots)
         success_prob = self.arrays.take(judge(self._parts.detector, frames, slots))
         (succeeded,) = self.arrays.read(self._is_success(success_prob))
-        for group, state in fresh:
-            self._commit_state(group, state)
+        believed = [self._believed(state, np.zeros(len(group), np.int64)) for group, state in fresh]
+        for (group, state), credibility in zip(fresh, believed, strict=True):
+            self._commit_state(group, state, credibility)
         self._commit_frames(slots, self.arrays.take(frames), success_prob, succeeded)
         for slot, context, task in zip(slots, contexts, tasks, strict=True):
             self._starts[slot], self.tasks[slot] = context.id, task
@@ -129,16 +134,21 @@ class Imagination:
         state = self._parts.model.step(before, vouched(actions.vectors))
         frames = self._parts.model.decode(state.latent)
         success_prob = self.arrays.take(judge(self._parts.detector, frames, slots))
-        asked = [self._is_success(success_prob)] + ([] if actions.valid is None else [actions.valid])
-        succeeded, *valid = self.arrays.read(*asked)  # the only wait for the device in a step
-        if actions.again is not None and not np.all(valid):
+        credibility = self._believed(state, self.elapsed[list(slots)] + 1)
+        doubtful = self._doubtful(credibility)
+        valid = [] if actions.valid is None else [actions.valid]
+        asked = (self._is_success(success_prob), *doubtful, *valid)
+        succeeded, *others = self.arrays.read(*asked)  # the only wait for the device in a step
+        if actions.again is not None and not np.all(others[len(doubtful) :]):
             return self.step(slots, Encoded(actions.again()))
-        self._commit_state(slots, state)
+        self._commit_state(slots, state, credibility)
         self._commit_frames(slots, self.arrays.take(frames), success_prob, succeeded)
         self.elapsed[slots] += 1
         if self._settings.terminate_on_success:
             self.terminated[slots] = succeeded
         self.truncated[slots] = self.elapsed[slots] >= self.horizon
+        if doubtful:
+            self.truncated[slots] |= others[0]
 
     def snapshot(self, slots: Sequence[int]) -> Snapshot:
         """The episodes of ``slots``, which must have begun, as a value that shares nothing with them."""
@@ -179,7 +189,8 @@ class Imagination:
         held = snapshot.episodes
         success_prob = self.arrays.take(held.success_prob)
         (succeeded,) = self.arrays.read(self._is_success(success_prob))
-        self._commit_state(slots, snapshot.state.to(self._parts.model.device))
+        state = snapshot.state.to(self._parts.model.device)
+        self._commit_state(slots, state, self._believed(state, held.elapsed))
         self._lent = self._lent or self._everyone(slots)
         self._commit_frames(slots, self.arrays.take(held.frames), success_prob, succeeded)
         self.elapsed[slots], self._context_length[slots] = held.elapsed, held.context_length
@@ -188,7 +199,9 @@ class Imagination:
         for slot, task, start in zip(slots, snapshot.tasks, snapshot.starts, strict=True):
             self.tasks[slot], self._starts[slot] = task, start
 
-    def _commit_state(self, slots: Sequence[int], state: Any) -> None:
+    def _commit_state(self, slots: Sequence[int], state: Any, credibility: Array | None) -> None:
+        if self.credibility is not None:
+            self.credibility[self.rows(slots)] = credibility
         if self._everyone(slots):
             self._state, self._lent = state, False
             return
@@ -208,6 +221,18 @@ class Imagination:
         self.frames[rows] = frames
         self.success_prob[rows] = success_prob
         self.succeeded[rows] = succeeded
+
+    def _believed(self, state: Any, steps: npt.NDArray[np.int64]) -> Array | None:
+        """Credibility of the newest frames of ``state``, the last of ``steps`` imagined ones."""
+        believer = self._parts.believer
+        return None if believer is None else self.arrays.single(believer.credibility(state, steps))
+
+    def _doubtful(self, credibility: Array | None) -> list[Array]:
+        """One ``(b,)`` bool, where an episode ends for want of credibility; none if that ends no episode."""
+        believer = self._parts.believer
+        if believer is None or credibility is None or not self._settings.stop_when_not_credible:
+            return []
+        return [credibility < believer.credible_from]
 
     def rows(self, slots: Sequence[int]) -> Any:
         """An index of ``slots``; one of all of them needs no list on the device."""
@@ -229,8 +254,9 @@ class Imagination:
     def facts(self) -> dict[str, Any]:
         """What is known of the newest frames, a row per slot: fresh arrays, always the same keys, no clocks.
 
-        ``judged``, which is False, is there only where nothing judges success, and ``preset`` only where the
-        model is a stand-in.
+        Some keys are there only where they say something: ``judged``, which is False, where nothing judges
+        success; ``preset`` where the model is a stand-in; ``credibility`` where the world can tell; and
+        ``truncated_because`` where that ends episodes.
         """
         slots = len(self.started)
         facts: dict[str, Any] = {
@@ -245,4 +271,9 @@ class Imagination:
             facts["judged"] = np.zeros(slots, np.bool_)
         if self._parts.config.preset is not None:
             facts["preset"] = entries([self._parts.config.preset] * slots)
+        if self.credibility is not None:
+            facts["credibility"] = self.arrays.copy(self.credibility)
+        if doubtful := self.arrays.read(*self._doubtful(self.credibility)):
+            why = np.where(doubtful[0], "not credible", "horizon")
+            facts["truncated_because"] = entries(np.where(self.truncated, why, "").tolist())
         return facts

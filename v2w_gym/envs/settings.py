@@ -16,7 +16,7 @@ from v2w_gym.envs.actions import Actions, actions_of
 from v2w_gym.envs.world import World, WorldConfig, check_sizes
 from v2w_gym.registration import GENERIC_ID, SHIPPED_WORLDS
 from v2w_gym.rewards.base import SuccessDetector
-from v2w_gym.world_model.base import WorldModel
+from v2w_gym.world_model.base import Believer, WorldModel
 
 WorldLike = str | Path | World | WorldConfig
 StartsLike = Starts | str | Path | FrameArray
@@ -45,6 +45,10 @@ class Settings:
             takes the whole clip, so a recorded episode then goes on where it ended.
         weights: where the weights of a released id come from: a checkpoint file, a folder or a hub id.
         preset: ``"tiny-random"`` opens a released id with a small model of random weights, to try code with.
+        credibility: say in ``info["credibility"]`` how far each frame can be believed, where the world can
+            tell; False saves the little that it costs.
+        stop_when_not_credible: truncate an episode at the first frame whose credibility is below the world's
+            threshold; ``info["truncated_because"]`` then says ``"not credible"``, else ``"horizon"``.
     """
 
     output: Literal["numpy", "torch"] = "numpy"
@@ -60,6 +64,8 @@ class Settings:
     context_frames: int | None = None
     weights: str | Path | None = None
     preset: Literal["tiny-random"] | None = None
+    credibility: bool = True
+    stop_when_not_credible: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("horizon", 1), ("max_episode_steps", -1)):
@@ -72,6 +78,8 @@ class Settings:
             raise ValueError(
                 f"context_frames must be at least 1, got {self.context_frames}; leave it out to take all"
             )
+        if self.stop_when_not_credible and not self.credibility:
+            raise ValueError("stop_when_not_credible needs credibility; leave credibility=False out")
 
     def steps(self, config: WorldConfig) -> int:
         """Steps after which an episode of this world is truncated."""
@@ -82,13 +90,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Parts:
-    """A world's facts and its plug-ins; ``starts`` is None where it ships none."""
+    """A world's facts and its plug-ins.
+
+    ``starts`` is None where it ships none, ``believer`` where it cannot tell what to believe.
+    """
 
     config: WorldConfig
     model: WorldModel
     detector: SuccessDetector
     starts: Starts | None
     actions: Actions
+    believer: Believer | None = None
 
 
 def gather(
@@ -103,14 +115,16 @@ def gather(
     Args:
         world: registered id, folder, hub id, opened world, a ``WorldConfig`` with all three objects, or what
             this function gave before.
-        settings: device, dtype, sampler, context_frames, weights and preset are read.
-        model: a world model.
+        settings: device, dtype, sampler, context_frames, weights, preset and what is said of credibility are
+            read.
+        model: a world model; the world's credibility was not made for it and is left out.
         detector: a success detector.
         starts: start contexts, or an image, a clip, a folder of them, or an array.
 
     Raises:
         FileNotFoundError: no such starts.
-        ValueError: no world, a model of another size than the world's, or starts that do not fit it.
+        ValueError: no world, a model of another size than the world's, starts that do not fit it, or a world
+            that cannot tell what is credible where that should end episodes.
     """
     if isinstance(world, Parts):
         return world
@@ -136,9 +150,15 @@ def gather(
             detector if detector is not None else opened.detector(settings.device),
             opened.starts() if brought is None and opened.ships_starts else brought,
             actions,
+            opened.believer(settings.device) if settings.credibility and model is None else None,
         )
     if model is not None:
         check_sizes(parts.config, model)
+    if settings.stop_when_not_credible and parts.believer is None:
+        raise ValueError(
+            f"world {parts.config.name!r} cannot tell what is credible, so stop_when_not_credible has no "
+            "meaning; leave it out, or teach the world: v2w credibility fit --help"
+        )
     return parts
 
 

@@ -99,7 +99,7 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, Any]):
                 world takes a dict, or a recorded vector of 51 components.
 
         Returns:
-            Observation, reward, terminated (success), truncated (horizon), info.
+            Observation, reward, terminated (success), truncated (horizon, or by option not credible), info.
 
         Raises:
             gymnasium.error.ResetNeeded: before the first reset, or after the episode ended.
@@ -121,8 +121,8 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, Any]):
         Returns:
             As ``step``, but rewards are ``(k,)``, 0.0 after the end. Observation, flags and the other infos
             are those after the last step. ``info["chunk"]`` has the steps: ``pixels`` ``(k, h, w, 3)``,
-            ``terminated``, ``truncated`` and ``success_prob`` ``(k,)``, which after the end stay as they
-            were, and ``executed``, how many actions were taken.
+            ``terminated``, ``truncated``, ``success_prob`` and, where the world can tell, ``credibility``
+            ``(k,)``, which after the end stay as they were, and ``executed``, how many actions were taken.
 
         Raises:
             gymnasium.error.ResetNeeded: as ``step``.

@@ -170,8 +170,9 @@ class WorldModelVectorEnv(SlotAttributes):
         Returns:
             As ``step``, but rewards are ``(num_envs, k)``, 0.0 where a slot stood still. Observations, flags
             and the other infos are those after the last step. ``infos["chunk"]`` has the steps: ``pixels``
-            ``(num_envs, k, h, w, 3)``, ``terminated``, ``truncated`` and ``success_prob`` ``(num_envs, k)``,
-            and ``executed`` ``(num_envs,)``, how many of its actions a slot took.
+            ``(num_envs, k, h, w, 3)``, ``terminated``, ``truncated``, ``success_prob`` and, where the world
+            can tell, ``credibility`` ``(num_envs, k)``, and ``executed`` ``(num_envs,)``, how many of its
+            actions a slot took.
 
         Raises:
             gymnasium.error.ResetNeeded: as ``step``.

@@ -6,6 +6,7 @@
     codec/ unet/ scheduler/     the world model
     detector/       the success detector; none where detector.kind is "none"
     starts/         optional: start contexts
+    credibility/    optional: how far frames can be believed
     reality.json    optional: measured success per policy, with the command that made it
     README.md       the card
 """
@@ -33,11 +34,11 @@ from v2w_gym.registration import (
     world_folder,
 )
 from v2w_gym.rewards.base import SuccessDetector
-from v2w_gym.world_model.base import WorldModel
+from v2w_gym.world_model.base import Believer, WorldModel
 
 __all__ = ["ActionSpec", "DetectorSpec", "World", "WorldConfig", "write_hashes"]
 
-_NOT_MODEL = ("detector", "starts", "reality.json")
+_NOT_MODEL = ("detector", "starts", "credibility", "reality.json")
 _models: dict[tuple[str, ...], WorldModel] = {}  # weights are shared by all environments of the process
 
 
@@ -327,6 +328,38 @@ class World:
         if threshold in (None, own.threshold):
             return detector
         return detector.calibrated(own.temperature, own.shift, threshold)
+
+    def believer(self, device: str = "cpu") -> Believer | None:
+        """What says how far the world's own model can be believed, or None where nobody has taught it.
+
+        Args:
+            device: where it runs, best where the model does.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged or foreign, or was made for other weights than the world's.
+        """
+        from v2w_gym.world_model.credibility import Credibility
+
+        folder = self.folder / "credibility"
+        if not folder.is_dir() and not any(name.startswith("credibility/") for name in self.config.hashes):
+            return None
+        verify(self.folder, self.config.hashes, (folder.name,))
+        taught = Credibility.from_pretrained(folder)
+        for name, digest in taught.config.weights.items():
+            if self.config.hashes.get(name, digest) != digest:
+                raise ValueError(
+                    f"{folder} was made for another {name} than the world's; make it again: "
+                    f"v2w credibility fit --world {self.folder} --help, or delete that folder and run "
+                    "v2w_gym.write_hashes on the world's"
+                )
+        return taught.to(device)
+
+    @property
+    def credible_from(self) -> float | None:
+        """Mean credibility from which an episode is credible, or None where the world cannot tell."""
+        believer = self.believer()
+        return None if believer is None else believer.credible_from
 
     @property
     def ships_starts(self) -> bool:

@@ -28,6 +28,31 @@ class State(Protocol):
         ...
 
 
+class Believer(Protocol):
+    """Says how far imagined frames can be believed; made for one world model and of no use to another.
+
+    Attributes:
+        credible_from: mean credibility below which nothing should be concluded from an episode.
+    """
+
+    @property
+    def credible_from(self) -> float:
+        """Mean credibility below which nothing should be concluded from an episode."""
+        ...
+
+    def credibility(self, state: Any, steps: Any) -> torch.Tensor:
+        """How far the newest frame of each slot can be believed.
+
+        Args:
+            state: of the world model.
+            steps: ``(b,)`` int64 array or tensor, how many frames were imagined since the given ones.
+
+        Returns:
+            ``(b,)`` float32 in 0..1, a function of the arguments alone, row by row.
+        """
+        ...
+
+
 class WorldModel(Protocol):
     """Three pure functions and five facts.
 
