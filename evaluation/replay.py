@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from v2w_gym.data.episode import Episode
 from v2w_gym.envs.world import World
+from v2w_gym.evaluation.metrics import psnr
 from v2w_gym.evaluation.protocol import episode_seeds
 
 Floats = npt.NDArray[np.float64]
@@ -19,13 +20,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Replay:
-    """What became of ``n`` replayed episodes over ``steps`` actions.
+    """What became of ``n`` replayed episodes over ``steps`` imagined frames.
 
     Attributes:
         psnr: ``(n, steps)`` dB, imagined frame against recorded frame.
         probabilities: ``(n, steps)``, the detector on imagined frames.
         flags: ``(n, steps)`` bool, the simulator's flag of the recorded frames.
-        frames: ``(n, steps + 1, h, w, 3)`` uint8, the imagined frames.
+        frames: ``(n, given + steps, h, w, 3)`` uint8; the last of the given frames is as the codec gives it
+            back, so that nothing but the world's own steps lies between it and those that follow.
         threshold: probability from which a frame counts as success.
     """
 
@@ -51,27 +53,23 @@ class Replay:
         return float((self.imagined == self.real).mean())
 
 
-def psnr(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> Floats:
-    """Peak signal-to-noise ratio in dB of frames ``(..., h, w, 3)`` uint8; equal frames give 99."""
-    error = np.square(a.astype(np.float64) - b).mean(axis=(-3, -2, -1))
-    return np.asarray(np.minimum(10 * np.log10(255.0**2 / np.maximum(error, 1e-12)), 99.0))
-
-
 def replay(
     world: World,
     episodes: Sequence[Episode],
     *,
+    given: int = 1,
     batch_size: int = 32,
     seed: int = 0,
     device: str = "cpu",
     sampler: str | Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Replay:
-    """Imagine every episode from its first frame and its actions; all must be equally long.
+    """Imagine every episode from its first frames and its actions; all must be equally long.
 
     Args:
         world: where.
         episodes: what was recorded.
+        given: how many recorded frames the world starts from.
         batch_size: most episodes imagined together.
         seed: of the noise.
         device: where the world model runs.
@@ -79,43 +77,48 @@ def replay(
         progress: show a progress bar.
 
     Raises:
-        ValueError: an episode without actions.
+        ValueError: an episode without actions, of another length than the first, or no longer than ``given``.
     """
+    actions = _actions(episodes, given)
     model, detector = world.model(device, sampler), world.detector(device)
     films, scores = [], []
     bar = tqdm(total=len(episodes), desc="replay", unit="ep", disable=not progress)
     for begin in range(0, len(episodes), batch_size):
-        batch = episodes[begin : begin + batch_size]
-        actions = np.stack([_actions(episode) for episode in batch])
-        first = np.stack([episode.frames[:1] for episode in batch])
+        batch, drive = episodes[begin : begin + batch_size], actions[begin : begin + batch_size]
+        context = np.stack([episode.frames[:given] for episode in batch])
         keys = episode_seeds(seed, [str(episode.seed) for episode in batch], "world")
-        state, film = model.init(first, actions[:, :0], keys), [first[:, 0]]
         detector.reset([world.config.instructions[0]] * len(batch), list(range(len(batch))))
-        for t in range(actions.shape[1]):
-            state = model.step(state, actions[:, t])
+        state = model.init(context, drive[:, : given - 1], keys)
+        film, judged = [model.decode(state.latent).cpu().numpy()], []
+        for t in range(given - 1, drive.shape[1]):
+            state = model.step(state, drive[:, t])
             film.append(model.decode(state.latent).cpu().numpy())
-            scores.append(np.asarray(detector.score(film[-1]), dtype=np.float64))
-        films.append(np.stack(film, axis=1))
+            judged.append(np.asarray(detector.score(film[-1]), dtype=np.float64))
+        films.append(np.concatenate([context[:, :-1], np.stack(film, axis=1)], axis=1))
+        scores.append(np.stack(judged, axis=1))
         bar.update(len(batch))
     bar.close()
-    steps = len(_actions(episodes[0]))
     frames = np.concatenate(films)
-    recorded = np.stack([episode.frames for episode in episodes])
-    probabilities, done = np.empty((len(episodes), steps)), 0
-    for i, film_batch in enumerate(films):
-        rows = len(film_batch)
-        probabilities[done : done + rows] = np.stack(scores[i * steps : (i + 1) * steps], axis=1)
-        done += rows
+    recorded = np.stack([episode.frames[given:] for episode in episodes])
     return Replay(
-        psnr=psnr(frames[:, 1:], recorded[:, 1:]),
-        probabilities=probabilities,
-        flags=np.stack([episode.success[1:] for episode in episodes]),
+        psnr=psnr(frames[:, given:], recorded),
+        probabilities=np.concatenate(scores),
+        flags=np.stack([episode.success[given:] for episode in episodes]),
         frames=frames,
         threshold=detector.threshold,
     )
 
 
-def _actions(episode: Episode) -> npt.NDArray[np.float32]:
-    if episode.actions is None:
-        raise ValueError(f"the episode with seed {episode.seed} has no actions, so it cannot be replayed")
-    return episode.actions
+def _actions(episodes: Sequence[Episode], given: int) -> npt.NDArray[np.float32]:
+    """All actions ``(n, steps, a)``."""
+    actions, length = [], len(episodes[0])
+    for episode in episodes:
+        if episode.actions is None:
+            raise ValueError(f"the episode with seed {episode.seed} has no actions, so it cannot be replayed")
+        if len(episode) != length or length <= given:
+            raise ValueError(
+                f"episodes that are replayed together must be equally long and longer than {given} frames, "
+                f"got {len(episode)} frames (seed {episode.seed}) beside {length}; cut them first"
+            )
+        actions.append(episode.actions)
+    return np.stack(actions)

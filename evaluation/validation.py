@@ -1,15 +1,13 @@
-"""Hold a world against recorded reality before anyone believes its rankings: ``v2w validate``.
+"""Facts about a world's replay for its card, without a verdict: part of every audit, see ``audit``.
 
-Three questions. Replay: do held-out action sequences end as they ended? Optimism: do sequences that fail in
-reality fail in imagination? Action following: does a constant action move the imagined hand as the real one?
+``validation.json`` says how replays end and look by behaviour, where verdicts differ, and how the detector
+does on imagined frames; ``v2w card`` quotes it.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,132 +15,105 @@ import imageio.v2 as imageio
 import numpy as np
 import numpy.typing as npt
 
-from v2w_gym.data.episode import Episode, EpisodeFolder
-from v2w_gym.envs.world import World
-from v2w_gym.evaluation.replay import Replay, psnr, replay
+from v2w_gym.evaluation.audit.evidence import Evidence, Played
+from v2w_gym.evaluation.metrics import psnr
 from v2w_gym.training.detector import confusion
 
-Replayed = Callable[[Sequence[Episode]], Replay]
-DIRECTIONS = ("+x", "-x", "+y", "-y", "+z", "-z")
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Where to find what is needed.
-
-    Attributes:
-        heldout: folder of held-out episodes, recorded like the training data.
-        probes: folder of episodes of behaviours that never succeed; None leaves that question out.
-        directions: folder made by ``record_directions``; None likewise.
-        episodes: how many held-out episodes to replay.
-        again: run them in reality again, with noise of this standard deviation in their actions, to see how
-            far reality agrees with itself; needs Meta-World. None leaves that out.
-    """
-
-    heldout: str
-    probes: str | None = None
-    directions: str | None = None
-    episodes: int = 100
-    again: float | None = None
+_SHOWN = 8  # episodes side by side in a film
 
 
 def validate(
-    world: World,
-    config: Validation,
-    out: str | Path,
-    *,
-    device: str = "cpu",
-    sampler: str | Mapping[str, Any] | None = None,
+    evidence: Evidence, out: Path, sampler: dict[str, Any], again: float | None = None
 ) -> dict[str, Any]:
-    """Answer the three questions, write ``validation.json`` and films into ``out`` and return the answers.
+    """Write ``validation.json`` and films into ``out`` and return what the file says.
 
     Args:
-        world: the world in question.
-        config: where to find what is needed.
-        out: folder.
-        device: where the world model runs.
-        sampler: one of the world's presets by name, or values that replace those of its sampler.
-
-    Raises:
-        ValueError: an unknown preset or value of the sampler, or episodes that cannot be replayed.
+        evidence: replayed episodes.
+        out: folder, which must exist.
+        sampler: the values that they were sampled with.
+        again: noise in the actions with which to run the held-out episodes in reality once more, or None.
     """
-    replayed = functools.partial(replay, world, device=device, sampler=sampler)
-    used = world.sampler(sampler)
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    episodes = list(EpisodeFolder(config.heldout, config.episodes))
-    played = replayed(episodes)
+    world, played = evidence.world, evidence.heldout
+    flags = np.stack([episode.success for episode in played.episodes])
     report: dict[str, Any] = {
         "world": world.config.name,
-        "sampler": used,
-        "replay": _replay_report(played, episodes),
+        "sampler": sampler,
+        "replay": _replay_report(played),
+        "detector_on_imagined": confusion(world.detector(), played.replay.frames, flags),
     }
-    flags = np.stack([episode.success for episode in episodes])
-    report["detector_on_imagined"] = confusion(world.detector(), played.frames, flags)
-    save_comparison(out / "replay.mp4", [episode.frames for episode in episodes[:8]], played.frames[:8])
-    if config.probes is not None:
-        report["optimism"] = _optimism(replayed, list(EpisodeFolder(config.probes)), out)
-    if config.directions is not None:
-        report["action_following"] = _following(replayed, list(EpisodeFolder(config.directions)), out)
-    if config.again is not None:
+    save_comparison(out / "replay.mp4", played.recorded[:_SHOWN], played.replay.frames[:_SHOWN])
+    if evidence.probes is not None:
+        report["optimism"] = _optimism(evidence.probes, out)
+    if evidence.directions is not None:
+        report["action_following"] = _following(evidence.directions, out)
+    if again is not None:
         from v2w_gym.data.reality import ends_alike
 
-        alike = float(np.mean(ends_alike(episodes, config.again)))
-        report["reality_again"] = {"action_noise": config.again, "verdict_agreement": alike}
+        alike = float(np.mean(ends_alike(list(played.episodes), again)))
+        report["reality_again"] = {"action_noise": again, "verdict_agreement": alike}
     (out / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
 
 
-def _replay_report(played: Replay, episodes: Sequence[Episode]) -> dict[str, Any]:
+def _replay_report(played: Played) -> dict[str, Any]:
+    episodes, nearness = played.episodes, played.replay.psnr
     kinds = [episode.behaviour.split(">")[0] for episode in episodes]
     wrong = [
         {"seed": e.seed, "behaviour": e.behaviour, "real": bool(r), "imagined": bool(i)}
-        for e, r, i in zip(episodes, played.real, played.imagined, strict=True)
+        for e, r, i in zip(episodes, played.replay.real, played.replay.imagined, strict=True)
         if r != i
     ]
     return {
         "episodes": len(episodes),
-        "verdict_agreement": played.agreement,
-        "psnr_mean_db": float(played.psnr.mean()),
-        "psnr_by_step_db": [round(float(x), 2) for x in played.psnr.mean(axis=0)],
+        "verdict_agreement": played.replay.agreement,
+        "psnr_mean_db": float(nearness.mean()),
+        "psnr_by_step_db": [round(float(x), 2) for x in nearness.mean(axis=0)],
         "psnr_by_behaviour_db": {
-            k: round(float(played.psnr[[kind == k for kind in kinds]].mean()), 2) for k in sorted(set(kinds))
+            k: round(float(nearness[[kind == k for kind in kinds]].mean()), 2) for k in sorted(set(kinds))
         },
         "disagreements": wrong,
     }
 
 
-def _optimism(replayed: Replayed, episodes: Sequence[Episode], out: Path) -> dict[str, Any]:
-    played, report = replayed(episodes), {}
-    for kind in sorted({episode.behaviour for episode in episodes}):
-        rows = np.array([episode.behaviour == kind for episode in episodes])
+def _optimism(played: Played, out: Path) -> dict[str, Any]:
+    report, replay = {}, played.replay
+    for kind in sorted({episode.behaviour for episode in played.episodes}):
+        rows = np.array([episode.behaviour == kind for episode in played.episodes])
         report[kind] = {
             "episodes": int(rows.sum()),
-            "real_success": float(played.real[rows].mean()),
-            "imagined_success": float(played.imagined[rows].mean()),
-            "psnr_mean_db": round(float(played.psnr[rows].mean()), 2),
+            "real_success": float(replay.real[rows].mean()),
+            "imagined_success": float(replay.imagined[rows].mean()),
+            "psnr_mean_db": round(float(replay.psnr[rows].mean()), 2),
         }
-        shown = np.flatnonzero(rows)[:8]
-        save_comparison(out / f"probe-{kind}.mp4", [episodes[i].frames for i in shown], played.frames[shown])
+        shown = np.flatnonzero(rows)[:_SHOWN]
+        save_comparison(out / f"probe-{kind}.mp4", played.recorded[shown], replay.frames[shown])
     return report
 
 
-def _following(replayed: Replayed, episodes: Sequence[Episode], out: Path) -> dict[str, Any]:
-    """For each direction, which real direction the imagined motion looks most like, over the last frames."""
-    played = replayed(episodes)
-    names = [episode.behaviour for episode in episodes]
-    real = np.stack([episode.frames for episode in episodes])
-    likeness = np.array(
-        [[psnr(imagined[4:], recorded[4:]).mean() for recorded in real] for imagined in played.frames]
-    )
-    nearest = [names[i] for i in likeness.argmax(axis=1)]
-    save_comparison(out / "directions.mp4", list(real), played.frames)
+def _following(played: Played, out: Path) -> dict[str, Any]:
+    """For each action, which recording from the same start the imagined film looks most like."""
+    episodes = played.episodes
+    nearest = [_nearest(played, i) for i in range(len(episodes))]
+    shown = slice(2 * _SHOWN)
+    save_comparison(out / "directions.mp4", played.recorded[shown], played.replay.frames[shown])
     return {
-        "right": sum(a == b for a, b in zip(names, nearest, strict=True)),
-        "of": len(names),
-        "looks_like": dict(zip(names, nearest, strict=True)),
-        "psnr_db": {name: round(float(likeness[i, i]), 2) for i, name in enumerate(names)},
+        "right": sum(i == j for i, j in enumerate(nearest)),
+        "of": len(nearest),
+        "wrong": [
+            {"behaviour": e.behaviour, "seed": e.seed, "looks_like": episodes[nearest[i]].behaviour}
+            for i, e in enumerate(episodes)
+            if nearest[i] != i
+        ],
+        "psnr_mean_db": round(float(played.replay.psnr.mean()), 2),
     }
+
+
+def _nearest(played: Played, index: int) -> int:
+    """The episode from the same start whose recorded second half the imagined one comes nearest to."""
+    half = played.recorded.shape[1] // 2
+    rivals = [i for i, e in enumerate(played.episodes) if e.seed == played.episodes[index].seed]
+    imagined = played.replay.frames[index, half:]
+    return max(rivals, key=lambda i: psnr(imagined, played.recorded[i, half:]).mean())
 
 
 def save_comparison(
@@ -155,64 +126,3 @@ def save_comparison(
     rows = [np.concatenate(list(row), axis=2) for row in (real, imagined)]
     film = np.concatenate(rows, axis=1).repeat(zoom, axis=1).repeat(zoom, axis=2)
     imageio.mimwrite(path, list(film), fps=8, macro_block_size=1)
-
-
-def record_directions(out: str | Path, steps: int = 8, seed: int = 0) -> None:
-    """Record one episode of a constant full-speed action per direction; needs Meta-World."""
-    from v2w_gym.data.metaworld import MetaWorldTask
-
-    reality = MetaWorldTask()
-    Path(out).mkdir(parents=True, exist_ok=True)
-    for i, name in enumerate(DIRECTIONS):
-        action = np.zeros(4, dtype=np.float32)
-        action[i // 2] = 1.0 if name[0] == "+" else -1.0
-        frames, flags = [reality.reset(seed)], [False]
-        for _ in range(steps):
-            frame, flag = reality.step(action)
-            frames.append(frame)
-            flags.append(flag)
-        Episode(np.stack(frames), np.stack([action] * steps), np.array(flags), reality.task, name, seed).save(
-            Path(out) / f"{i}.npz"
-        )
-    reality.close()
-
-
-def record_probes(out: str | Path, episodes: int = 20, first_seed: int = 950_000, workers: int = 1) -> None:
-    """Record ``episodes`` of every behaviour in ``behaviours.PROBES``; needs Meta-World."""
-    from v2w_gym.data.behaviours import PROBES
-    from v2w_gym.data.record import RecordConfig, record
-
-    for i, kind in enumerate(PROBES):
-        record(
-            RecordConfig(
-                out=str(out),
-                episodes=episodes,
-                first_seed=first_seed + 1000 * i,
-                behaviour=kind,
-                workers=workers,
-            )
-        )
-
-
-def format_report(report: Mapping[str, Any]) -> str:
-    """The answers as text."""
-    r = report["replay"]
-    lines = [
-        f"replay of {r['episodes']} held-out episodes: verdict right in {r['verdict_agreement']:.1%}, "
-        f"{r['psnr_mean_db']:.1f} dB on average, {r['psnr_by_step_db'][-1]:.1f} dB at the last step"
-    ]
-    if "reality_again" in report:
-        a = report["reality_again"]
-        lines.append(
-            f"reality against itself, with noise of {a['action_noise']:g} in the actions: "
-            f"verdict the same in {a['verdict_agreement']:.1%}"
-        )
-    for kind, p in report.get("optimism", {}).items():
-        lines.append(
-            f"optimism, {kind}: imagined success {p['imagined_success']:.2f}, real {p['real_success']:.2f} "
-            f"({p['episodes']} episodes, {p['psnr_mean_db']:.1f} dB)"
-        )
-    if "action_following" in report:
-        f = report["action_following"]
-        lines.append(f"action following: {f['right']} of {f['of']} directions; looks like {f['looks_like']}")
-    return "\n".join(lines)

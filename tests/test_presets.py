@@ -182,17 +182,19 @@ def test_there_must_be_a_best(tiny_world, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_validate_takes_a_preset(world, tmp_path, capsys):
+def test_audit_takes_a_preset(world, tmp_path, capsys):
     (tmp_path / "heldout").mkdir()
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
-    Episode(frames, np.zeros((2, 4), np.float32), np.zeros(3, bool), "t", "walk", 0).save(
-        tmp_path / "heldout" / "0.npz"
-    )
-    command = ["validate", "--world", str(world), "--heldout", str(tmp_path / "heldout"), "--sampler"]
-    assert main([*command, "best", "--out", str(tmp_path / "out")]) == 0
-    report = json.loads((tmp_path / "out" / "validation.json").read_text())
-    assert report["sampler"]["steps"] == 4
+    for seed in range(2):
+        Episode(frames, np.zeros((2, 4), np.float32), np.zeros(3, bool), "t", "walk", seed).save(
+            tmp_path / "heldout" / f"{seed}.npz"
+        )
+    folder = str(tmp_path / "heldout")
+    command = ["audit", "--world", str(world), "--heldout", folder, "--steps", "2", "--sampler"]
+    assert main([*command, "best", "--out", str(tmp_path / "out")]) == 1  # nothing is like noise
+    for name in ("audit.json", "validation.json"):
+        assert json.loads((tmp_path / "out" / name).read_text())["sampler"]["steps"] == 4
     assert main([*command, "bets", "--out", str(tmp_path / "other")]) == 2
     assert "did you mean 'best'" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()

@@ -13,8 +13,8 @@ from v2w_gym.cli import main
 from v2w_gym.config import to_dict
 from v2w_gym.data.episode import Episode
 from v2w_gym.envs.world import World
-from v2w_gym.evaluation import validation
-from v2w_gym.evaluation.replay import psnr, replay
+from v2w_gym.evaluation.audit.recordings import DIRECTIONS
+from v2w_gym.evaluation.replay import replay
 from v2w_gym.training import stages
 from v2w_gym.training.card import write_card
 
@@ -41,13 +41,6 @@ def recorded(world, count, behaviours=("walk",), steps=6):
     return episodes
 
 
-def test_psnr_by_hand():
-    a = np.zeros((2, 4, 4, 3), np.uint8)
-    b = a.copy()
-    b[1] = 16
-    np.testing.assert_allclose(psnr(a, b), [99.0, 20 * np.log10(255 / 16)])
-
-
 def test_replay_does_not_depend_on_its_batches(tiny_world):
     world, episodes = World.open(tiny_world), recorded(tiny_world, 5)
     whole = replay(world, episodes, progress=False)
@@ -64,17 +57,37 @@ def test_replay_refuses_action_free_episodes(tiny_world):
         replay(World.open(tiny_world), [free], progress=False)
 
 
-def test_validate_answers_all_three_questions(tiny_world, tmp_path):
+def test_replay_goes_on_from_the_frames_that_it_is_given(tiny_world):
+    world, episodes = World.open(tiny_world), recorded(tiny_world, 3)
+    played = replay(world, episodes, given=3, progress=False)
+    assert played.psnr.shape == played.probabilities.shape == (3, 4)
+    assert played.frames.shape[1] == 7
+    np.testing.assert_array_equal(played.frames[:, :2], np.stack([e.frames[:2] for e in episodes]))
+
+
+def test_replay_refuses_episodes_of_unlike_lengths(tiny_world):
+    first, second = recorded(tiny_world, 2)
+    short = Episode(second.frames[:4], second.actions[:3], second.success[:4], "tiny", "walk", 1)
+    with pytest.raises(ValueError, match=r"equally long .* got 4 frames \(seed 1\) beside 7"):
+        replay(World.open(tiny_world), [first, short], progress=False)
+    with pytest.raises(ValueError, match="longer than 7 frames"):
+        replay(World.open(tiny_world), [first], given=7, progress=False)
+
+
+def test_the_command_audit_writes_facts_and_fails_a_random_world(tiny_world, tmp_path, capsys):
     for name, kinds in (("heldout", ("walk", "slow>walk")), ("probes", ("still", "above"))):
         (tmp_path / name).mkdir()
         for i, episode in enumerate(recorded(tiny_world, 4, kinds)):
             episode.save(tmp_path / name / f"{i}.npz")
     (tmp_path / "directions").mkdir()
-    for i, episode in enumerate(recorded(tiny_world, 6, validation.DIRECTIONS)):
+    for i, episode in enumerate(recorded(tiny_world, 6, DIRECTIONS)):
         episode.save(tmp_path / "directions" / f"{i}.npz")
     arguments = ["--heldout", "heldout", "--probes", "probes", "--directions", "directions", "--out", "out"]
     paths = [str(tmp_path / a) if not a.startswith("--") else a for a in arguments]
-    assert main(["validate", "--world", str(tiny_world), *paths]) == 0
+    assert main(["audit", "--world", str(tiny_world), *paths]) == 1
+    said = capsys.readouterr().out
+    assert "not run  inverse_dynamics" in said
+    assert "needs 20 held-out episodes beside those that are replayed, there are 0" in " ".join(said.split())
     report = json.loads((tmp_path / "out" / "validation.json").read_text())
     assert report["replay"]["episodes"] == 4
     assert set(report["replay"]["psnr_by_behaviour_db"]) == {"walk", "slow"}
@@ -137,7 +150,7 @@ def test_the_card_tells_data_steps_and_results(tiny_world, tmp_path):
     assert stages.run("codec", settings, tmp_path / "codec")
     assert len((tmp_path / "codec" / "legs.jsonl").read_text().splitlines()) == 3
     out = tmp_path / "out"
-    assert main(["validate", "--world", str(world), "--heldout", str(data), "--out", str(out)]) == 0
+    assert main(["audit", "--world", str(world), "--heldout", str(data), "--out", str(out)]) in (0, 1)
     write_card(world, {"codec": str(tmp_path / "codec")}, out / "validation.json")
     card = (world / "README.md").read_text()
     assert "| codec | data 3 | 7 | 50 |" in card

@@ -123,7 +123,7 @@ def _add_card(parser: argparse.ArgumentParser) -> None:
     add(
         "--validation",
         type=Path,
-        default=Path("runs/validate/validation.json"),
+        default=Path("runs/audit/validation.json"),
         help="(default: %(default)s)",
     )
     add("runs", nargs="+", metavar="stage=folder", help="in the order of training, e.g. codec=runs/codec")
@@ -137,53 +137,10 @@ def _card(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_validate(parser: argparse.ArgumentParser) -> None:
-    from v2w_gym.registration import SHIPPED_WORLDS
-
-    add = parser.add_argument
-    add("--world", default=next(iter(SHIPPED_WORLDS)), help="id, folder or hub id (default: %(default)s)")
-    add("--heldout", required=True, help="folder of held-out episodes")
-    add("--probes", help="folder of episodes that never succeed; recorded if it is not there")
-    add("--directions", help="folder of one constant action per direction; recorded if it is not there")
-    add("--episodes", type=int, default=100, help="held-out episodes to replay (default: %(default)s)")
-    add("--sampler", metavar="PRESET", help="one of the world's presets, e.g. fast (default: its sampler)")
-    add(
-        "--again",
-        type=float,
-        metavar="NOISE",
-        help="run them in reality again, with so much noise in the actions: how far it agrees with itself",
-    )
-    add(
-        "--out",
-        type=Path,
-        default=Path("runs/validate"),
-        help="films and validation.json (default: %(default)s)",
-    )
-
-
-def _validate(arguments: argparse.Namespace) -> int:
-    from v2w_gym.envs.world import World
-    from v2w_gym.evaluation import validation
-
-    world = World.open(arguments.world)
-    if arguments.probes and not Path(arguments.probes).exists():
-        validation.record_probes(arguments.probes)
-    if arguments.directions and not Path(arguments.directions).exists():
-        validation.record_directions(arguments.directions)
-    given = validation.Validation(
-        arguments.heldout, arguments.probes, arguments.directions, arguments.episodes, arguments.again
-    )
-    print(
-        validation.format_report(validation.validate(world, given, arguments.out, sampler=arguments.sampler))
-    )
-    return 0
-
-
 BUILD = {
     "record": Command("record episodes of Meta-World (needs the extra 'metaworld')", _add_record, _record),
     "train": Command("run one training stage, or go on with it", _add_train, _train),
     "reality": Command("starts of a world, and its shipped policies in reality", _add_reality, _reality),
     "assemble": Command("put trained parts together as a world folder", _add_assemble, _assemble),
-    "validate": Command("hold a world against recorded reality", _add_validate, _validate),
-    "card": Command("write the card of a world from its training and its validation", _add_card, _card),
+    "card": Command("write the card of a world from its training and its audit", _add_card, _card),
 }

@@ -17,7 +17,7 @@ def write_card(folder: str | Path, runs: Mapping[str, str], validation: str | Pa
     Args:
         folder: the world.
         runs: stage name to the folder that it was trained in, in the order of training.
-        validation: ``validation.json`` of ``v2w validate``.
+        validation: ``validation.json`` of ``v2w audit``.
     """
     folder = Path(folder)
     report = json.loads(Path(validation).read_text())
