@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from v2w_gym.evaluation.stats import RealOutcomes, agreement, mmrv, pearson, spearman, wilson
+from v2w_gym.evaluation.stats import (
+    RealOutcomes,
+    agreement,
+    clopper_pearson,
+    kendall,
+    leave_one_out,
+    mmrv,
+    noise_ceiling,
+    pearson,
+    regret,
+    spearman,
+    wilson,
+)
+from v2w_gym.evaluation.stats.ceiling import shrunk
 
 Table = list[list[float]]
 
@@ -15,7 +28,9 @@ Table = list[list[float]]
 SIMPLER = {
     "pick coke can": ((0.787, 0.857, 0.710, 0.567, 0.027, 0.170), (0.907, 0.853, 0.920, 0.760, 0.133, 0.293)),
     "move near": ((0.779, 0.442, 0.354, 0.317, 0.050, 0.042), (0.733, 0.633, 0.583, 0.450, 0.017, 0.350)),
+    "open drawer": ((0.157, 0.601, 0.463, 0.296, 0.000, 0.009), (0.333, 0.815, 0.704, 0.519, 0.000, 0.148)),
     "close drawer": ((0.343, 0.861, 0.667, 0.891, 0.278, 0.444), (0.630, 0.926, 0.889, 0.741, 0.000, 0.519)),
+    "place apple": ((0.037, 0.065, 0.130, 0.213, 0.000, 0.000), (0.074, 0.185, 0.185, 0.407, 0.000, 0.000)),
 }
 
 
@@ -43,6 +58,17 @@ def test_wilson_of_nothing_is_undefined_and_of_nonsense_an_error() -> None:
         wilson(successes=3, episodes=2)
 
 
+@pytest.mark.parametrize(("successes", "episodes"), [(0, 20), (20, 20), (7, 50), (1, 1)])
+def test_clopper_pearson_agrees_with_scipy(successes: int, episodes: int) -> None:
+    ours = clopper_pearson(successes=successes, episodes=episodes)
+    theirs = scipy.stats.binomtest(successes, episodes).proportion_ci(method="exact")
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    narrower = wilson(successes=successes, episodes=episodes)
+    assert ours.high - ours.low >= narrower.high - narrower.low
+    with pytest.raises(ValueError, match="3 of 2"):
+        clopper_pearson(successes=3, episodes=2)
+
+
 def test_correlations_agree_with_scipy_row_by_row() -> None:
     rng = np.random.default_rng(0)
     simulated, real = rng.integers(0, 6, (20, 7)) / 5, rng.integers(0, 6, (20, 7)) / 5
@@ -53,11 +79,14 @@ def test_correlations_agree_with_scipy_row_by_row() -> None:
         assert spearman(simulated=simulated, real=real)[i] == pytest.approx(
             scipy.stats.spearmanr(simulated[i], real[i]).statistic
         )
+        assert kendall(simulated=simulated, real=real)[i] == pytest.approx(
+            scipy.stats.kendalltau(simulated[i], real[i]).statistic
+        )
 
 
 def test_a_constant_side_has_no_correlation() -> None:
     constant, rising = [0.1, 0.1, 0.1], [0.1, 0.2, 0.3]
-    for metric in (pearson, spearman):
+    for metric in (pearson, spearman, kendall):
         assert np.isnan(metric(simulated=constant, real=rising))
         assert np.isnan(metric(simulated=rising, real=constant))
 
@@ -85,12 +114,37 @@ def test_mmrv_ties() -> None:
     assert np.isnan(mmrv(simulated=[float("nan"), 0.2], real=[0.5, 0.6]))
 
 
+def test_mmrv_conventions_by_hand() -> None:
+    # the pair (0, 1) is ordered otherwise: real gap .1, simulated gap .4
+    simulated, real = [0.2, 0.6, 0.9], [0.4, 0.3, 0.5]
+    assert mmrv(simulated=simulated, real=real, gap="real") == pytest.approx((0.1 + 0.1 + 0.0) / 3)
+    assert mmrv(simulated=simulated, real=real, gap="simulated") == pytest.approx((0.4 + 0.4 + 0.0) / 3)
+    tied, apart = [0.5, 0.5], [0.9, 0.4]
+    charged = {
+        ties: float(mmrv(simulated=tied, real=apart, ties=ties)) for ties in ("strict", "free", "both")
+    }
+    assert charged == pytest.approx({"strict": 0.25, "free": 0.0, "both": 0.5})
+    with pytest.raises(ValueError, match="'strict', 'free' or 'both'"):
+        mmrv(simulated=tied, real=apart, ties="loose")  # type: ignore[arg-type]
+
+
+def test_regret_by_hand() -> None:
+    assert regret(simulated=[0.9, 0.5, 0.1], real=[0.6, 0.8, 0.2]) == pytest.approx(0.2)
+    assert regret(simulated=[0.9, 0.9, 0.1], real=[0.6, 0.8, 0.2]) == pytest.approx(
+        0.1
+    )  # a blind choice of two
+    assert regret(simulated=[0.1, 0.9], real=[0.0, 1.0]) == 0.0
+    assert np.isnan(regret(simulated=[0.1, float("nan")], real=[0.0, 1.0]))
+
+
 @pytest.mark.parametrize(
     ("task", "violation", "swapped", "correlation"),
     [
         ("pick coke can", 0.031, 0.062, 0.975),
         ("move near", 0.111, 0.003, 0.856),
+        ("open drawer", 0.0, 0.0, 0.983),
         ("close drawer", 0.123, 0.113, 0.771),
+        ("place apple", 0.0, 0.011, 0.969),
     ],
 )
 def test_published_tables(task: str, violation: float, swapped: float, correlation: float) -> None:
@@ -167,3 +221,54 @@ def test_unscorable_episodes_weigh_nothing() -> None:
 def test_reality_of_another_length_is_an_error() -> None:
     with pytest.raises(ValueError, match="policy 1"):
         agreement(simulated=[[0, 1], [1, 1]], real=paired([[0, 1], [1, 1, 1]]), seed=0)
+
+
+def test_leave_one_out_names_the_policy_that_everything_hangs_on() -> None:
+    simulated, real = [0.5, 0.4, 0.6, 0.5, 0.0], [0.4, 0.6, 0.5, 0.6, 0.0]
+    ranges = leave_one_out(simulated=simulated, real=real)
+    assert ranges["pearson"].low_without == 4  # without the one that always fails there is no agreement left
+    assert ranges["pearson"].low == pytest.approx(pearson(simulated=simulated[:4], real=real[:4]))
+    assert ranges["pearson"].high >= pearson(simulated=simulated, real=real) >= ranges["pearson"].low
+    assert leave_one_out(simulated=[0.1], real=[0.2])["pearson"].low_without is None
+
+
+def test_ceiling_of_many_episodes_is_perfect_and_of_few_is_not() -> None:
+    rates = np.array([0.1, 0.3, 0.5, 0.7, 0.9])
+
+    def ceiling(episodes: int) -> float:
+        return noise_ceiling(
+            real_successes=np.round(rates * episodes),
+            real_episodes=np.full(5, episodes),
+            simulated_episodes=episodes,
+            seed=0,
+        )["pearson"].value
+
+    assert ceiling(100_000) == pytest.approx(1.0, abs=1e-3)
+    assert ceiling(10) < ceiling(100) < ceiling(1000)
+    # the correlation of two noisy measurements is the share of their variance that is true
+    true, luck = rates.var(), (rates * (1 - rates)).mean() / 50
+    assert ceiling(50) == pytest.approx(true / (true + luck), abs=0.02)
+
+
+def test_ceiling_is_what_a_perfect_evaluator_reaches_on_average() -> None:
+    """Estimated from one noisy reality, it is right on average over realities."""
+    rng, truth, n = np.random.default_rng(0), np.linspace(0.3, 0.7, 8), 20
+    reached, promised = [], []
+    for seed in range(100):
+        real = rng.binomial(n, truth)
+        reached.append(float(pearson(simulated=rng.binomial(n, truth) / n, real=real / n)))
+        promised.append(
+            noise_ceiling(
+                real_successes=real, real_episodes=np.full(8, n), simulated_episodes=n, seed=seed, draws=200
+            )["pearson"].value
+        )
+    assert np.median(promised) == pytest.approx(np.median(reached), abs=0.08)
+
+
+def test_measured_rates_spread_more_than_true_ones() -> None:
+    rng, truth = np.random.default_rng(0), np.linspace(0.2, 0.8, 200)
+    measured = rng.binomial(10, truth) / 10
+    drawn_in = shrunk(measured, np.full(200, 10))
+    assert measured.var() > 1.3 * truth.var()
+    assert drawn_in.var() == pytest.approx(truth.var(), rel=0.2)
+    assert shrunk(np.array([0.3]), np.array([10])) == [0.3]

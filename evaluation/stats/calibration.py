@@ -14,7 +14,7 @@ from v2w_gym.evaluation.stats.intervals import CONFIDENCE, Estimate, Floats
 Kind = Literal["affine", "isotonic"]
 KINDS: tuple[Kind, ...] = ("affine", "isotonic")
 
-_DRAWS = 1000
+_DRAWS = 500
 _FEWEST = 3
 
 

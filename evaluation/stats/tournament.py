@@ -61,7 +61,7 @@ def _fit(wins: Floats) -> Floats:
         share = 1 / (odds[:, :, None] + odds[:, None, :])
         gained = (wins * share * odds[:, None, :]).sum(axis=2)
         lost = (wins.swapaxes(1, 2) * share).sum(axis=2)
-        after = gained / lost
+        after = np.sqrt(odds * gained / lost)  # the full step would overshoot and swing to and fro
         after /= np.exp(np.log(after).mean(axis=1, keepdims=True))
         moved = float(np.abs(np.log(after / odds)).max())
         odds = after
