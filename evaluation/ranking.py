@@ -19,12 +19,14 @@ from v2w_gym.evaluation.guard import GuardedPolicy
 from v2w_gym.evaluation.ledger import Ledger
 from v2w_gym.evaluation.manifest import Manifest, Provenance, manifest_of
 from v2w_gym.evaluation.mixing import check_alike, differences, origins
+from v2w_gym.evaluation.page import Sources, write_page
 from v2w_gym.evaluation.protocol import Protocol
 from v2w_gym.evaluation.reality import real_outcomes, shaken_success
+from v2w_gym.evaluation.rereading import LEDGER, PAGE, SUMMARY, find_audit, reading_of
 from v2w_gym.evaluation.rollout import FILMED_STARTS, Rollout
 from v2w_gym.evaluation.rules import check_rule
 from v2w_gym.evaluation.schedule import Schedule
-from v2w_gym.evaluation.stats import SequentialRanking
+from v2w_gym.evaluation.stats import Kind, SequentialRanking
 from v2w_gym.evaluation.summary import summarise
 
 BATCH_SIZE = 50
@@ -45,6 +47,7 @@ def rank(
     starts: Sequence[str] | None = None,
     force: bool = False,
     stop_early: float | None = None,
+    calibrate: Kind | None = None,
     command: str | None = None,
 ) -> dict[str, Any]:
     """Run every policy from the same starts with the same noise; say which is best and how sure that is.
@@ -76,6 +79,8 @@ def rank(
         stop_early: run a policy only as long as some comparison with another is undecided, such that equally
             good policies are told apart with at most this probability; ``episodes`` are then the most. None
             runs all of them.
+        calibrate: ``"affine"`` or ``"isotonic"``: tell for every policy what real success to expect, each by
+            what the other measured policies teach. Off by default, and said wherever it is used.
         command: what the user typed, for the report; default: this call.
 
     Returns:
@@ -88,7 +93,7 @@ def rank(
         TypeError: an object that cannot act.
         ValueError: an unknown rule or start, too many episodes, or a ledger that is damaged, of other
             conditions or of an unlike run, or an unknown preset or value of the sampler, or an error rate
-            outside 0..0.5.
+            outside 0..0.5, or a calibration that reality knows too few policies for.
     """
     began = time.monotonic()
     guarded = _check_policies(policies)
@@ -106,7 +111,7 @@ def rank(
     schedule = Schedule(rollout, chosen, batch_size, early=early)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        schedule.ledger, schedule.claims = Ledger(folder / "ledger.jsonl"), Claims(folder / "claims")
+        schedule.ledger, schedule.claims = Ledger(folder / LEDGER), Claims(folder / "claims")
         typed = command or _call(opened, policies, episodes, seed, folder)
         _sign_in(schedule.ledger, manifest, typed, opened, force)
     records = schedule.run(guarded, progress)
@@ -118,6 +123,7 @@ def rank(
         real=real,
         shaken=shaken_success(opened.reality(), list(policies)),
         protocol=protocol,
+        reading=reading_of(opened, calibrate=calibrate, sequential=early),
     )
     summary["sampler"] = opened.sampler(sampler)
     summary["manifests"] = origins(records)
@@ -126,8 +132,12 @@ def rank(
     summary["seconds"] = round(time.monotonic() - began, 1)
     if folder is not None and films is not None:
         with FileLock(folder / ".results.lock"):  # another process may have run the last of the episodes, too
-            _write(folder / "summary.json", summary)
+            _write(folder / SUMMARY, summary)
             report.draw(summary, films, chosen, folder, fps=opened.config.fps)
+            audit = find_audit(folder, opened)
+            filmed = chosen[:FILMED_STARTS]
+            sources = Sources(summary, records, chosen, filmed, films, opened.config.fps, known, audit)
+            write_page(folder / PAGE, sources)
     return summary
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,16 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-Offset = tuple[float, float]
+from v2w_gym.evaluation.labels import Box, place
 
 _POINT, _GUIDE, _LETTERS = "#1f6feb", "#8c959f", "#24292f"
-_PADDING = 3  # pixels around a label
 _SIZE = 8.5  # letters, points
-_OFFSETS: list[Offset] = [  # where a label may stand around its policy, points
-    (float(radius * np.cos(angle)), float(radius * np.sin(angle)))
-    for radius in (12, 18, 26, 36, 48, 62, 78, 96)
-    for angle in np.deg2rad([30, -30, 150, -150, 0, 180, 60, -60, 120, -120, 90, -90, 15, -15, 165, -165])
-]
 
 
 def write_scatter(path: str | Path, entries: Sequence[Mapping[str, Any]], caption: str) -> None:
@@ -83,59 +77,37 @@ def place_labels(axes: Axes, entries: Sequence[Mapping[str, Any]]) -> list[Bbox]
         The room that each name takes, in pixels.
     """
     anchors = axes.transData.transform([(e["real_success"], e["success"]) for e in entries])
-    taken = [Bbox.from_extents(x - 7, y - 7, x + 7, y + 7) for x, y in anchors]
     diagonal = axes.transData.transform(np.repeat(np.linspace(0, 1, 100), 2).reshape(-1, 2))
-    lines = [Bbox.from_extents(x - 2, y - 2, x + 2, y + 2) for x, y in diagonal]
+    lines: list[Box] = [(x - 2, y - 2, x + 2, y + 2) for x, y in diagonal]
     lines += [bar for entry in entries for bar in _bars(axes, entry)]
-    inside = axes.get_window_extent()
-    crowded = np.linalg.norm(anchors[:, None] - anchors[None], axis=-1).sum(axis=1)
-    for i in np.argsort(-crowded):  # points at the rim of the crowd first: they have somewhere to go
-        taken.append(_label(axes, entries[i], taken, lines, inside))
-    return taken[len(anchors) :]
+    pixels = axes.figure.dpi / 72  # of a point
+    sizes = [_size(axes, entry["name"]) for entry in entries]
+    labels = place(anchors, sizes, lines, axes.get_window_extent().extents, pixels)
+    for entry, label in zip(entries, labels, strict=True):
+        axes.annotate(
+            entry["name"],
+            (entry["real_success"], entry["success"]),
+            xytext=(label.offset[0] / pixels, label.offset[1] / pixels),
+            textcoords="offset points",
+            fontsize=_SIZE,
+            color=_LETTERS,
+            ha=label.side,
+            va="center",
+            zorder=4,
+            arrowprops={"arrowstyle": "-", "color": _GUIDE, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4},
+        )
+    return [Bbox.from_extents(*label.room) for label in labels]
 
 
-def _bars(axes: Axes, entry: Mapping[str, Any]) -> list[Bbox]:
+def _bars(axes: Axes, entry: Mapping[str, Any]) -> list[Box]:
     x, y = entry["real_success"], entry["success"]
     ends = [((entry["real_low"], y), (entry["real_high"], y)), ((x, entry["low"]), (x, entry["high"]))]
-    return [Bbox(axes.transData.transform(pair)).padded(1) for pair in ends]
+    rooms = (Bbox(axes.transData.transform(pair)).padded(1) for pair in ends)
+    return [(room.x0, room.y0, room.x1, room.y1) for room in rooms]
 
 
-def _label(
-    axes: Axes, entry: Mapping[str, Any], taken: Sequence[Bbox], lines: Sequence[Bbox], inside: Bbox
-) -> Bbox:
-    """Write the name at the cheapest place around the point; return the room it takes, in pixels."""
-    anchor = axes.transData.transform((entry["real_success"], entry["success"]))
-    points = 72 / axes.figure.dpi
-    text = axes.text(0, 0, entry["name"], fontsize=_SIZE)
+def _size(axes: Axes, name: str) -> Any:
+    text = axes.text(0, 0, name, fontsize=_SIZE)
     size = text.get_window_extent().size
     text.remove()
-
-    def room(offset: Offset) -> Bbox:
-        x, y = anchor + np.array(offset) / points
-        left = x - size[0] * {"left": 0.0, "center": 0.5, "right": 1.0}[_side(offset)]
-        return Bbox.from_bounds(left, y - size[1] / 2, *size).padded(_PADDING)
-
-    def cost(offset: Offset) -> Any:
-        box = room(offset)
-        outside = not all(inside.contains(*corner) for corner in (box.min, box.max))
-        crossed = min(2, sum(map(box.overlaps, lines)))  # better across a line than far away
-        return 1000 * outside + 100 * sum(map(box.overlaps, taken)) + 5 * crossed + np.hypot(*offset) / 4
-
-    offset = min(_OFFSETS, key=cost)
-    axes.annotate(
-        entry["name"],
-        (entry["real_success"], entry["success"]),
-        xytext=offset,
-        textcoords="offset points",
-        fontsize=_SIZE,
-        color=_LETTERS,
-        ha=_side(offset),
-        va="center",
-        zorder=4,
-        arrowprops={"arrowstyle": "-", "color": _GUIDE, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4},
-    )
-    return room(offset)
-
-
-def _side(offset: Offset) -> Literal["left", "center", "right"]:
-    return "left" if offset[0] > 1 else "right" if offset[0] < -1 else "center"
+    return size

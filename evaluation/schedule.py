@@ -8,7 +8,6 @@ that was killed and goes on imagines the very same batches.
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from v2w_gym.evaluation.claims import Claims
 from v2w_gym.evaluation.guard import GuardedPolicy, PolicyFailure
 from v2w_gym.evaluation.ledger import Key, Ledger, Record
+from v2w_gym.evaluation.outcomes import in_order
 from v2w_gym.evaluation.rollout import Rollout
 from v2w_gym.evaluation.stats import SequentialRanking
 
@@ -28,7 +28,6 @@ ROUND = 10
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} episodes [{elapsed}<{remaining}]"
 _POLL = 0.5  # seconds between looks at what another process does
-_SCORES = {"success": 1.0, "failure": 0.0, "unscorable": math.nan}
 
 
 @dataclass
@@ -89,18 +88,8 @@ class Schedule:
         running = [name for name in policies if name not in self.failures]
         if self.early is None:
             return running
-        outcomes = {name: self._outcomes(name) for name in running}
+        outcomes = {name: in_order(list(self.finished.values()), name, self.starts) for name in running}
         return running if not all(outcomes.values()) else list(self.early.standing(outcomes).needed)
-
-    def _outcomes(self, name: str) -> list[float]:
-        """Outcomes in the order of the starts, up to the first that is missing."""
-        outcomes = []
-        for start in self.starts:
-            record = self.finished.get(self._key(name, start))
-            if record is None:
-                break
-            outcomes.append(_SCORES[record.verdict])
-        return outcomes
 
     def _round(
         self, names: Sequence[str], starts: Sequence[str], policies: Mapping[str, GuardedPolicy], bar: Any

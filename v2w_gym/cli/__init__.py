@@ -13,10 +13,11 @@ from typing import Any
 from v2w_gym.cli.build import BUILD
 from v2w_gym.cli.convert import CONVERT
 from v2w_gym.cli.plan import PLAN
+from v2w_gym.cli.report import REPORT
 from v2w_gym.cli.use import USE
 
 USER_ERROR, STOPPED = 2, 130
-COMMANDS = USE | CONVERT | BUILD | PLAN
+COMMANDS = USE | REPORT | CONVERT | BUILD | PLAN
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def _add_rank(parser: argparse.ArgumentParser) -> None:
     add("--success-rule", default="any", help="any, last or held_K (default: %(default)s)")
     add("--batch-size", type=int, help="episodes imagined together; changes speed, not results")
     add("--device", default="cpu", help="where the world model runs, e.g. cuda (default: %(default)s)")
+    add(
+        "--stop-early",
+        type=float,
+        metavar="ERROR",
+        help="stop as soon as it is decided; equal policies are told apart with at most this probability",
+    )
+    add("--calibrate", choices=("affine", "isotonic"), help="map imagined to real success, and say so")
+    add("--force", action="store_true", help="go on from a ledger of unlike weights or machine, and say so")
 
 
 def _rank(arguments: argparse.Namespace) -> int:
@@ -54,8 +63,12 @@ def _rank(arguments: argparse.Namespace) -> int:
         batch_size=evaluation.BATCH_SIZE if arguments.batch_size is None else arguments.batch_size,
         device=arguments.device,
         sampler=arguments.sampler,
+        force=arguments.force,
+        stop_early=arguments.stop_early,
+        calibrate=arguments.calibrate,
+        command=shlex.join(["v2w", *sys.argv[1:]]),
     )
-    print(f"\n{evaluation.format_table(summary)}\n\npictures and numbers are in {out}")
+    print(f"\n{evaluation.format_table(summary)}\n\npictures and numbers are in {out}; open report.html")
     return 0 if any(entry["error"] is None for entry in summary["policies"]) else 1
 
 
