@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from v2w_gym.evaluation import stats
-from v2w_gym.evaluation.entries import number, plain, plain_or_none, successes_of
+from v2w_gym.evaluation.entries import number, plain, successes_of
 from v2w_gym.evaluation.outcomes import Outcomes
 from v2w_gym.evaluation.stats import METRICS, Kind, RealOutcomes, Tried
 
@@ -97,13 +97,17 @@ class Panel:
         """Write into the entries what reality to expect; return whether the map helps.
 
         A policy that reality knows is mapped by what the others teach, so its own real episodes have no say.
+        With too few policies nothing is written, and errors are None.
         """
-        known = {e["name"]: i for i, e in enumerate(measured)}
+        known = {"kind": kind, "policies": len(measured)}
+        if len(measured) < stats.FEWEST:
+            return {**known, "raw_error": None, "error": None, "helps": None}
+        places = {e["name"]: i for i, e in enumerate(measured)}
         tried = _tried(measured)
-        helps = stats.check(tried, kind)
+        checked = stats.check(tried, kind)
         for entry in ranked:
-            place, (successes, episodes) = known.get(entry["name"]), successes_of(entry)
-            entry["calibrated"] = plain_or_none(
+            place, (successes, episodes) = places.get(entry["name"]), successes_of(entry)
+            entry["calibrated"] = plain(
                 stats.calibrated(
                     tried if place is None else tried.without(place),
                     kind=kind,
@@ -112,7 +116,7 @@ class Panel:
                     seed=self.seed,
                 )
             )
-        return {"kind": kind, "policies": len(measured), **asdict(helps), "helps": helps.helps}
+        return {**known, **asdict(checked), "helps": checked.helps}
 
 
 def _tried(measured: Entries) -> Tried:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from v2w_gym.evaluation.stats import FEWEST
+
 _FEW = 5
 
 
@@ -64,11 +66,16 @@ def _detector(detector: Mapping[str, Any] | None) -> list[str]:
 def _calibration(known: Mapping[str, Any] | None) -> list[str]:
     if known is None:
         return []
+    if known["error"] is None:
+        return [
+            f"not calibrated: a map to real success needs {FEWEST} policies that reality has tried, got "
+            f"{known['policies']}"
+        ]
     change = f"from {known['raw_error']:.2f} to {known['error']:.2f} off reality on average"
     verdict = "it helps" if known["helps"] else "IT DOES HARM, do not use it"
     return [
-        f"calibrated: {known['kind']} map to real success, each policy mapped by what the other "
-        f"{known['policies'] - 1} teach: {change}, so {verdict}"
+        f"calibrated: {known['kind']} map to real success, each of {known['policies']} policies by what the "
+        f"others teach: {change}, so {verdict}"
     ]
 
 

@@ -10,7 +10,7 @@ from v2w_gym.evaluation import outcomes, panel
 from v2w_gym.evaluation.entries import entry_of, plain, rank_by
 from v2w_gym.evaluation.ledger import Record
 from v2w_gym.evaluation.protocol import Protocol
-from v2w_gym.evaluation.stats import Confusion, Kind, RealOutcomes, SequentialRanking
+from v2w_gym.evaluation.stats import KINDS, Confusion, Kind, RealOutcomes, SequentialRanking
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,19 @@ class Reading:
         credible_from: credibility below which an episode is not to be believed; a policy most of whose
             episodes are not has no rank.
         sequential: the plan, where the ranking might end early.
+
+    Raises:
+        ValueError: there is no such calibration.
     """
 
     confusion: Confusion | None = None
     calibrate: Kind | None = None
     credible_from: float | None = None
     sequential: SequentialRanking | None = None
+
+    def __post_init__(self) -> None:
+        if self.calibrate is not None and self.calibrate not in KINDS:
+            raise ValueError(f"calibrate must be one of {', '.join(KINDS)} or None, got {self.calibrate!r}")
 
 
 def summarise(
@@ -54,9 +61,6 @@ def summarise(
         shaken: real success without and with a little noise in the actions, of those that were tried so.
         protocol: the conditions.
         reading: what else is known, and what else is wanted.
-
-    Raises:
-        ValueError: a calibration is wanted that reality knows too few policies for.
     """
     read = reading or Reading()
     names = sorted(policies)  # resampling must not depend on the order of the policies

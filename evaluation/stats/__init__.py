@@ -5,7 +5,7 @@ Arguments that look alike are passed by name.
 """
 
 from v2w_gym.evaluation.stats.agreement import METRICS, LeaveOneOut, RealOutcomes, agreement, leave_one_out
-from v2w_gym.evaluation.stats.calibration import KINDS, Check, Kind, Tried, calibrated, check
+from v2w_gym.evaluation.stats.calibration import FEWEST, KINDS, Check, Kind, Tried, calibrated, check
 from v2w_gym.evaluation.stats.ceiling import noise_ceiling
 from v2w_gym.evaluation.stats.corrected import Confusion, confusion_of, prediction_powered, rogan_gladen
 from v2w_gym.evaluation.stats.correlation import kendall, mmrv, pearson, regret, spearman
@@ -17,6 +17,7 @@ from v2w_gym.evaluation.stats.tournament import bradley_terry, tie_groups
 
 __all__ = [
     "CONFIDENCE",
+    "FEWEST",
     "KINDS",
     "METRICS",
     "UNDEFINED",

@@ -13,6 +13,8 @@ from v2w_gym.evaluation.stats.intervals import CONFIDENCE, Estimate, Floats
 
 Kind = Literal["affine", "isotonic"]
 KINDS: tuple[Kind, ...] = ("affine", "isotonic")
+FEWEST = 5
+"""Policies that reality must have tried: each is mapped by the others, and they are checked on each other."""
 
 _DRAWS = 500
 _FEWEST = 3
