@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from v2w_gym.policies import shallow
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.cnn import CnnPolicy
 from v2w_gym.policies.simple import ConstantPolicy, RandomPolicy, StillPolicy
@@ -34,6 +35,10 @@ def _cnn(stem: str) -> CnnPolicy:
     return CnnPolicy.load(WEIGHTS / f"{stem}.safetensors")
 
 
+def _shallow(stem: str) -> Policy:
+    return shallow.load(WEIGHTS / f"{stem}.safetensors")
+
+
 def _converged() -> CnnPolicy:
     return _cnn("full-1500")
 
@@ -47,6 +52,13 @@ SHIPPED: dict[str, Shipped] = {
     "blind": Shipped(
         "cloned from an expert that believes the drawer in the middle", lambda: _cnn("blind-0600")
     ),
+    "linear": Shipped(
+        "a linear map of a 16x16 frame, fitted to 100 demonstrations", lambda: _shallow("linear")
+    ),
+    "nearest": Shipped(
+        "does what was right in the three most similar of 320 frames", lambda: _shallow("nearest")
+    ),
+    "replay": Shipped("one demonstration's actions again, whatever it sees", lambda: _shallow("replay")),
     "delayed": Shipped("converged, but sees what was six frames ago", lambda: Delayed(_converged(), 6)),
     "biased": Shipped("converged, with a drift to the left", lambda: Biased(_converged(), [-0.6, 0, 0, 0])),
     "half-speed": Shipped("converged, every action halved", lambda: Scaled(_converged(), 0.5)),

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from v2w_gym import policies
+from v2w_gym.policies import shallow
 from v2w_gym.policies.cnn import CnnConfig, CnnPolicy
+from v2w_gym.policies.shallow import LinearPolicy, NearestPolicy, ReplayPolicy
 from v2w_gym.policies.simple import ConstantPolicy, RandomPolicy, StillPolicy
 from v2w_gym.policies.wrappers import Biased, Delayed, Erratic, Scaled
 
@@ -158,3 +160,62 @@ def test_cloning_learns_and_saves_its_stages(tmp_path):
     begun, done = (CnnPolicy.load(tmp_path / f"toy-{step:04d}.safetensors") for step in (20, 120))
     error = [np.abs(p.act({"pixels": frames[0]}) - labels[0, 0]).mean() for p in (begun, done)]
     assert error[1] < 0.25 < error[0]
+
+
+def labelled(frames=200, seed=0):
+    """Frames, and actions that are a linear function of them."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (frames, 64, 64, 3), dtype=np.uint8)
+    weight = rng.normal(0.0, 0.05, (768, 4)).astype(np.float32)
+    return pixels, np.clip(shallow.small(pixels) @ weight, -1.0, 1.0)
+
+
+def test_a_small_frame_holds_the_means_of_its_patches():
+    frames = np.zeros((1, 64, 64, 3), np.uint8)
+    frames[0, 4:8, :4, 1] = 255  # one patch: second row, first column, green
+    expected = np.full((16, 16, 3), -1.0)
+    expected[1, 0, 1] = 1.0
+    np.testing.assert_allclose(shallow.small(frames)[0], expected.ravel())
+    with pytest.raises(ValueError, match="60x64"):
+        shallow.small(np.zeros((1, 60, 64, 3), np.uint8))
+
+
+def test_a_linear_policy_finds_what_is_linear():
+    frames, actions = labelled(1200)
+    policy = LinearPolicy.fit(frames[:1000], actions[:1000], ridge=1e-5)
+    np.testing.assert_allclose(policy.act({"pixels": frames[1000:]}), actions[1000:], atol=0.02)
+
+
+def test_the_nearest_frame_of_a_remembered_one_is_itself():
+    frames, actions = labelled()
+    policy = NearestPolicy.fit(frames, actions, directions=24, count=1)
+    np.testing.assert_array_equal(policy.act({"pixels": frames}), actions)
+    mean = NearestPolicy.fit(frames[:3], actions[:3], directions=2, count=3)
+    np.testing.assert_allclose(mean.act({"pixels": frames[5:6]})[0], actions[:3].mean(0), atol=1e-6)
+
+
+def test_a_replay_keeps_time_for_each_slot():
+    actions = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+    policy, film = ReplayPolicy(actions), films(slots=2, steps=5)
+    np.testing.assert_array_equal(play(policy, film, [0, 0])[:, 1], actions[[0, 1, 2, 2, 2]])
+    policy.reset([INSTRUCTION], [0])  # the other slot goes on
+    np.testing.assert_array_equal(policy.act({"pixels": film[0]}), actions[[0, 2]])
+
+
+def test_policies_without_a_network_survive_a_file(tmp_path):
+    frames, actions = labelled()
+    made = (LinearPolicy.fit(frames, actions, 1.0), NearestPolicy.fit(frames, actions), ReplayPolicy(actions))
+    for policy in made:
+        shallow.save(policy, tmp_path / "policy.safetensors", {"note": "kept"})
+        loaded = shallow.load(tmp_path / "policy.safetensors")
+        assert type(loaded) is type(policy)
+        film = films(slots=2)
+        np.testing.assert_allclose(play(loaded, film, [0, 0]), play(policy, film, [0, 0]), atol=0.05)
+
+
+def test_files_that_hold_no_such_policy_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="v2w train policies"):
+        shallow.load(tmp_path / "none.safetensors")
+    CnnPolicy(CnnConfig()).save(tmp_path / "cnn.safetensors")
+    with pytest.raises(ValueError, match="no policy of this kind"):
+        shallow.load(tmp_path / "cnn.safetensors")

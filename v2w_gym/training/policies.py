@@ -3,13 +3,16 @@
 Two kinds of demonstrations: *clean* ones, in which the expert acts, and *recovery* ones, in which something
 clumsy acts and the expert only says at each frame what it would do. Clean ones alone never show how to come
 back. Every frame is labelled once per *aim*, where the expert believes the drawer to be. Each run saves its
-weights at several stages, so that one run gives policies from barely trained to converged.
+weights at several stages, so that one run gives policies from barely trained to converged. Policies without a
+network are fitted to a few of the same demonstrations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +26,7 @@ from v2w_gym.data.episode import FrameArray
 from v2w_gym.data.metaworld import HORIZON
 from v2w_gym.data.reality import TASK, process_task
 from v2w_gym.policies.cnn import CnnConfig, CnnPolicy
+from v2w_gym.policies.shallow import LinearPolicy, NearestPolicy, ReplayPolicy, save
 from v2w_gym.training import augment
 from v2w_gym.training.loop import Loop, LoopConfig, Losses
 
@@ -64,11 +68,31 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Shallow:
+    """A policy without a network, fitted in one go.
+
+    Attributes:
+        name: of the weights.
+        kind: "linear", "nearest" or "replay"; see ``policies.shallow``.
+        demonstrations: the first it may see and the one after the last; a replay takes one.
+        aim: whose labels.
+        ridge: of "linear".
+    """
+
+    name: str
+    kind: Literal["linear", "nearest", "replay"]
+    demonstrations: tuple[int, ...]
+    aim: str = "true"
+    ridge: float = 1.0
+
+
+@dataclass(frozen=True)
 class PoliciesConfig:
     """What to train.
 
     Attributes:
         runs: the training runs.
+        shallow: the policies without a network.
         weights: folder for the finished weights, one safetensors file per stage.
         aims: the labels to make.
         clean: demonstrations by the expert itself.
@@ -84,6 +108,7 @@ class PoliciesConfig:
 
     runs: tuple[Run, ...]
     weights: str
+    shallow: tuple[Shallow, ...] = ()
     aims: tuple[Aim, ...] = (Aim("true"),)
     clean: int = 100
     recovery: int = 150
@@ -172,6 +197,9 @@ def train(config: PoliciesConfig, out: str | Path) -> bool:
     _check(config)
     out.mkdir(parents=True, exist_ok=True)
     data = _cached_demonstrations(config, out)
+    Path(config.weights).mkdir(parents=True, exist_ok=True)
+    for shallow in config.shallow:
+        fit_shallow(shallow, config, data)
     for run in config.runs:
         fit(run, config, data, out / run.name)
     return True
@@ -179,35 +207,60 @@ def train(config: PoliciesConfig, out: str | Path) -> bool:
 
 def _check(config: PoliciesConfig) -> None:
     aims = [aim.name for aim in config.aims]
+    asked = [(run.name, run.aim) for run in config.runs] + [(s.name, s.aim) for s in config.shallow]
+    for name, aim in asked:
+        if aim not in aims:
+            raise ValueError(f"run {name!r} asks for the aim {aim!r}; known: {aims}")
     for run in config.runs:
-        if run.aim not in aims:
-            raise ValueError(f"run {run.name!r} asks for the aim {run.aim!r}; known: {aims}")
         if run.clean > config.clean or run.recovery > config.recovery:
             raise ValueError(f"run {run.name!r} asks for more demonstrations than are made")
         if any(stage % config.stage_every for stage in run.stages):
             raise ValueError(
                 f"stages of run {run.name!r} must be multiples of {config.stage_every}: {run.stages}"
             )
+    made = config.clean + config.recovery
+    for shallow in config.shallow:
+        asked_for, alone = shallow.demonstrations, shallow.kind == "replay"
+        first, end = asked_for if len(asked_for) == 2 else (-1, -1)
+        if not 0 <= first < end <= made or (alone and end - first > 1):
+            raise ValueError(
+                f"demonstrations of {shallow.name!r} must be [first, end] within 0..{made}, "
+                f"{'one apart, ' if alone else ''}got {list(asked_for)}"
+            )
 
 
-def _select(
-    run: Run, config: PoliciesConfig, data: Demonstrations
+def fit_shallow(shallow: Shallow, config: PoliciesConfig, data: Demonstrations) -> None:
+    """Fit a policy without a network and save it to ``config.weights``."""
+    chosen = range(*shallow.demonstrations)
+    frames, labels = _labelled(chosen, shallow.aim, config, data)
+    policy: LinearPolicy | NearestPolicy | ReplayPolicy
+    if shallow.kind == "linear":
+        policy = LinearPolicy.fit(frames, labels, shallow.ridge)
+    elif shallow.kind == "nearest":
+        policy = NearestPolicy.fit(frames, labels)
+    else:
+        policy = ReplayPolicy(labels)
+    clean = sum(episode < config.clean for episode in chosen)
+    notes = {"run": shallow.name, "step": "-", "clean": str(clean), "recovery": str(len(chosen) - clean)}
+    save(policy, Path(config.weights) / f"{shallow.name}.safetensors", {**notes, "aim": shallow.aim})
+
+
+def _labelled(
+    chosen: Iterable[int], aim: str, config: PoliciesConfig, data: Demonstrations
 ) -> tuple[FrameArray, npt.NDArray[np.float32]]:
-    chosen = [*range(run.clean), *range(config.clean, config.clean + run.recovery)]
-    labels = data.labels[[aim.name for aim in config.aims].index(run.aim)]
-    return data.frames[chosen].reshape(-1, *data.frames.shape[2:]), labels[chosen].reshape(
-        -1, labels.shape[-1]
-    )
+    """Frames ``(n, h, w, 3)`` of the chosen demonstrations, and what ``aim`` would have done ``(n, a)``."""
+    rows, labels = list(chosen), data.labels[[a.name for a in config.aims].index(aim)]
+    return data.frames[rows].reshape(-1, *data.frames.shape[2:]), labels[rows].reshape(-1, labels.shape[-1])
 
 
 def fit(run: Run, config: PoliciesConfig, data: Demonstrations, out: Path) -> None:
     """Train one run on its share of ``data`` and save its stages to ``config.weights``."""
     weights = Path(config.weights)
-    weights.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed + run.seed)
     policy = CnnPolicy(config.cnn)
     loop = Loop(policy, _loop_config(run, config), out)
-    frames, labels = _select(run, config, data)
+    chosen = [*range(run.clean), *range(config.clean, config.clean + run.recovery)]
+    frames, labels = _labelled(chosen, run.aim, config, data)
 
     def batch(rng: np.random.Generator, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         rows = rng.integers(0, len(frames), size)
