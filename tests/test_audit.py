@@ -19,8 +19,8 @@ from v2w_gym.evaluation.audit.reader import ActionReader, ReaderConfig
 from v2w_gym.evaluation.metrics import psnr
 from v2w_gym.evaluation.stats import Estimate
 
-EPISODES = 100
-QUICK = ReaderConfig(steps=150, batch_size=32, width=8)
+EPISODES = 60
+QUICK = ReaderConfig(steps=100, batch_size=32, width=8)
 ALL = (
     "null_action",
     "direction",
@@ -171,7 +171,7 @@ def test_audit_writes_its_files(folders, tmp_path):
 def test_episodes_are_cut_to_the_steps_asked_for(folders):
     evidence = gather(ToyWorld(), AuditConfig(folders["heldout"], episodes=10, steps=3))
     assert evidence.heldout.recorded.shape[1] == 4
-    with pytest.raises(ValueError, match=f"--steps {STEPS}"):
+    with pytest.raises(ValueError, match=f"cut the audit: --steps {STEPS}"):
         gather(ToyWorld(), AuditConfig(folders["heldout"], episodes=10, steps=STEPS + 1))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from v2w_gym.data.episode import Episode, EpisodeFolder, FrameArray
 from v2w_gym.envs.world import World
+from v2w_gym.evaluation.audit.reader import shrunk
 from v2w_gym.evaluation.metrics_lpips import Lpips, load_lpips
 from v2w_gym.evaluation.replay import Replay, replay
 
@@ -89,7 +91,7 @@ class Evidence:
         world: whose audit it is.
         heldout: held-out episodes.
         swapped: the same starts and noise, each with the actions of another of these episodes.
-        lessons: recorded episodes that are not replayed.
+        lessons: recorded episodes that are not replayed, at the size that the reader sees.
         probes: episodes that never succeed, or None.
         directions: constant actions, or None.
         lpips: the distance, or None.
@@ -121,14 +123,15 @@ def gather(
     """
     lpips = None if config.lpips is None else load_lpips(*config.lpips)
     steps = world.config.horizon if config.steps is None else config.steps
-    known = read_episodes(config.heldout, steps, config.episodes + MOST_LESSONS)
-    episodes, lessons = known[: config.episodes], known[config.episodes :]
+    found = _fitting(world, config.heldout, steps)
+    episodes = list(itertools.islice(found, config.episodes))
     if len(episodes) < 2:
-        raise ValueError(f"{config.heldout} has only one episode of {steps} actions; an audit needs two")
+        raise ValueError(_too_short(config.heldout, steps, "two episodes"))
+    lessons = [replace(e, frames=shrunk(e.frames)) for e in itertools.islice(found, MOST_LESSONS)]
     others = [
-        read_episodes(folder, None) if folder else None for folder in (config.probes, config.directions)
+        read_episodes(world, folder, min(steps, _shortest(folder))) if folder else None
+        for folder in (config.probes, config.directions)
     ]
-    _check_sizes(world, [*known, *(e for folder in others if folder for e in folder)])
     replayed: Replayed = functools.partial(replay, world, device=device, sampler=sampler)
     probes, directions = (None if folder is None else Played(folder, replayed(folder)) for folder in others)
     turned = [*episodes[len(episodes) // 2 :], *episodes[: len(episodes) // 2]]
@@ -137,55 +140,49 @@ def gather(
     return Evidence(world, heldout, replayed(swapped), lessons, probes, directions, lpips, config.within)
 
 
-def read_episodes(folder: str | Path, steps: int | None, most: int | None = None) -> list[Episode]:
+def read_episodes(world: World, folder: str | Path, steps: int, most: int | None = None) -> list[Episode]:
     """The first ``most`` episodes of a folder with at least ``steps`` actions, cut to that many.
 
-    Args:
-        folder: where they lie.
-        steps: None takes as many as the shortest has.
-        most: None takes all.
-
     Raises:
-        ValueError: none is long enough, or one has no actions.
+        FileNotFoundError: a folder without episodes.
+        ValueError: none is long enough, one has no actions, or one was recorded for another world.
     """
-    files = EpisodeFolder(folder)
-    if steps is None:
-        whole = list(files)[:most]
-        steps = min(len(episode) for episode in whole) - 1
-    found: list[Episode] = []
-    longest = 0
-    for episode in files:
-        longest = max(longest, len(episode) - 1)
-        if len(episode) > steps:
-            found.append(_cut(episode, steps))
-        if len(found) == most:
-            break
+    found = list(itertools.islice(_fitting(world, folder, steps), most))
     if not found:
-        raise ValueError(
-            f"no episode in {folder} has {steps} actions, the longest has {longest}; "
-            f"cut the audit to it: --steps {longest}"
-        )
+        raise ValueError(_too_short(folder, steps, "an episode"))
     return found
 
 
-def _cut(episode: Episode, steps: int) -> Episode:
-    if episode.actions is None:
-        raise ValueError(f"the episode with seed {episode.seed} has no actions, so it cannot be replayed")
-    return replace(
-        episode,
-        frames=episode.frames[: steps + 1],
-        actions=episode.actions[:steps],
-        success=episode.success[: steps + 1],
-    )
-
-
-def _check_sizes(world: World, episodes: Sequence[Episode]) -> None:
+def _fitting(world: World, folder: str | Path, steps: int) -> Iterator[Episode]:
+    """One after the other, since frames may be large and episodes many."""
     expected = (tuple(world.config.frame_size), len(world.config.action.names))
-    for episode in episodes:
-        components = 0 if episode.actions is None else episode.actions.shape[1]
-        if (episode.frames.shape[1:3], components) != expected:
+    for episode in EpisodeFolder(folder):
+        if episode.actions is None:
+            raise ValueError(f"the episode with seed {episode.seed} has no actions, so it cannot be replayed")
+        has = (episode.frames.shape[1:3], episode.actions.shape[1])
+        if has != expected:
             raise ValueError(
                 f"world {world.config.name!r} has frames (h, w) of {expected[0]} and {expected[1]} action "
-                f"components, the episode with seed {episode.seed} has {episode.frames.shape[1:3]} and "
-                f"{components}; it was recorded for another world"
+                f"components, the episode with seed {episode.seed} has {has[0]} and {has[1]}; "
+                "it was recorded for another world"
             )
+        if len(episode) > steps:
+            yield replace(
+                episode,
+                frames=episode.frames[: steps + 1],
+                actions=episode.actions[:steps],
+                success=episode.success[: steps + 1],
+            )
+
+
+def _shortest(folder: str | Path) -> int:
+    """Actions of the shortest episode."""
+    return min(len(episode) for episode in EpisodeFolder(folder)) - 1
+
+
+def _too_short(folder: str | Path, steps: int, wanted: str) -> str:
+    longest = sorted((len(episode) - 1 for episode in EpisodeFolder(folder)), reverse=True)
+    return (
+        f"{folder} must have {wanted} of {steps} actions or more, its longest have {longest[:2]}; "
+        f"record more, or cut the audit: --steps {longest[min(1, len(longest) - 1)]}"
+    )

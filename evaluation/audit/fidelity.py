@@ -69,7 +69,9 @@ def true_actions(evidence: Evidence, own: dict[str, Floats]) -> Finding:
         for frames in (evidence.heldout.replay.frames, evidence.swapped.frames)
     )
     share = wilson(successes=int((near < far).sum()), episodes=len(near))
-    delta = {k: round(100 * float(own[k].mean() / other[k].mean() - 1), 2) for k in own}
+    delta = {
+        k: round(100 * (own[k].mean() - v.mean()) / max(abs(v.mean()), 1e-9), 2) for k, v in other.items()
+    }
     shown = ", ".join(f"{name} {value:+.1f} %" for name, value in delta.items())
     return judged(
         *ACTIONS,

@@ -68,7 +68,7 @@ class Finding:
     details: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values; a number that is undefined is None."""
+        """JSON values; a number that is undefined or infinite is None."""
         e = self.estimate
         interval = (None, None, None) if e is None else tuple(map(_number, (e.value, e.low, e.high)))
         return {
@@ -141,4 +141,4 @@ def over_episodes(statistic: Callable[[Floats], Floats], episodes: int, seed: in
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return float(value) if np.isfinite(value) else None

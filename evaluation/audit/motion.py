@@ -26,9 +26,7 @@ DISTANCE = ("distance", "do full and half actions move it as far as they should?
 INVERSE = ("inverse_dynamics", "can the action be read from imagined frames as well as from real ones?")
 
 STANDS = Bound(None, 0.1, "a tenth of what a recorded episode changes is a movement that is plain to see")
-WAY = Bound(
-    0.9, None, "a cosine of 0.9 is an angle of 26 degrees, halfway to another of six directions and less"
-)
+WAY = Bound(0.9, None, "that is an angle of 26 degrees, and the next of six directions is 90 away")
 FAR = Bound(
     0.8, 1.25, "beyond a quarter too far or too near, a policy tuned here overshoots or falls short there"
 )
@@ -180,11 +178,9 @@ def directions(evidence: Evidence, ruler: Ruler | str) -> list[Finding]:
     cosine = together / np.maximum(lengths * np.linalg.norm(imagined, axis=1), 1e-9)
     mean = over_episodes(lambda w: w @ cosine / w.sum(axis=1), len(real))
     slope = over_episodes(lambda w: w @ together / np.maximum(w @ lengths**2, 1e-9), len(real))
-    far = np.abs(played.actions).max(axis=(1, 2))  # half and full actions tell how the distance grows
-    by_size = {
-        f"{size:g}": round(float(together[far == size].sum() / (lengths[far == size] ** 2).sum()), 3)
-        for size in np.unique(far.round(3))
-    }
+    # half and full actions tell how the distance grows
+    far = np.abs(played.actions).max(axis=(1, 2)).astype(np.float64).round(3)
+    by_size = {f"{size:g}": _slope(together[far == size], lengths[far == size]) for size in np.unique(far)}
     worst = int(cosine.argmin())
     sizes = ", ".join(f"{ratio:.2f} for actions of {size}" for size, ratio in by_size.items())
     return [
@@ -210,6 +206,10 @@ def directions(evidence: Evidence, ruler: Ruler | str) -> list[Finding]:
             by_size=by_size,
         ),
     ]
+
+
+def _slope(together: Floats, lengths: Floats) -> float:
+    return round(float(together.sum() / max(np.square(lengths).sum(), 1e-9)), 3)
 
 
 def travel(played: Played, ruler: Ruler) -> tuple[Floats, Floats]:

@@ -39,12 +39,12 @@ def write_picture(path: str | Path, report: Mapping[str, Any], evidence: Evidenc
     )
     figure.text(0.04, 0.947, subtitle, fontsize=10, color=_FAINT)
     probes = {probe["name"]: probe for probe in report["probes"]}
-    _verdicts(figure.add_axes((0.04, 0.56, 0.92, 0.37)), report["probes"])
-    places = [(0.06, 0.30, 0.25, 0.19), (0.385, 0.30, 0.25, 0.19), (0.71, 0.30, 0.25, 0.19)]
+    _verdicts(figure.add_axes((0.04, 0.565, 0.92, 0.37)), report["probes"])
+    places = [(left, 0.32, 0.25, 0.19) for left in (0.06, 0.385, 0.71)]
     panels = [_over_time, _inverse, _directions]
     for place, panel in zip(places, panels, strict=True):
         panel(figure.add_axes(place), probes)
-    _film(figure.add_axes((0.06, 0.02, 0.90, 0.21)), evidence)
+    _film(figure.add_axes((0.06, 0.02, 0.90, 0.20)), evidence)
     figure.savefig(path)
 
 
@@ -57,7 +57,7 @@ def _verdicts(axes: Axes, probes: list[Mapping[str, Any]]) -> None:
         axes.text(0.03, i + 0.1, probe["verdict"], fontsize=9, weight="bold", color="white", ha="center",
                   va="center", bbox=chip)  # fmt: skip
         axes.text(0.075, i - 0.12, probe["question"], fontsize=9.5, color=_LETTERS, va="center")
-        said = textwrap.shorten(probe["says"], 112, placeholder=" …")
+        said = textwrap.shorten(probe["says"], 125, placeholder=" …")
         axes.text(0.075, i + 0.28, said, fontsize=7.8, color=_FAINT, va="center")
         axes.text(0.80, i + 0.1, shown(probe), fontsize=9.5, color=_LETTERS, va="center", ha="center")
         axes.text(
@@ -136,6 +136,7 @@ def _film(axes: Axes, evidence: Evidence) -> None:
         np.concatenate([np.concatenate(list(row), axis=1) for row in padded]), interpolation="nearest"
     )
     axes.axis("off")
+    axes.set_anchor("W")
     side = padded[0].shape[1:3]
     for j, label in enumerate(("recorded", "imagined")):
         axes.text(

@@ -16,8 +16,8 @@ from v2w_gym.evaluation.audit.finding import Finding
 from v2w_gym.evaluation.audit.motion import Ruler
 from v2w_gym.evaluation.audit.picture import write_picture
 from v2w_gym.evaluation.audit.reader import ReaderConfig
+from v2w_gym.evaluation.audit.validation import validate
 from v2w_gym.evaluation.replay import replay
-from v2w_gym.evaluation.validation import validate
 
 
 def audit(
@@ -67,7 +67,7 @@ def audit(
         "probes": [finding.as_dict() for finding in findings],
     }
     if rules is not None:
-        recorded = read_episodes(config.heldout, rules.frames - 1, rules.clips)
+        recorded = read_episodes(world, config.heldout, rules.frames - 1, rules.clips)
         played = replay(world, recorded, given=rules.given, device=device, sampler=sampler)
         report["protocol"] = {"name": config.protocol} | clips.score_clips(
             rules, played.frames, np.stack([clip.frames for clip in recorded]), evidence.lpips

@@ -63,7 +63,7 @@ class ActionReader:
     def __init__(self, episodes: Sequence[Episode], config: ReaderConfig | None = None) -> None:
         config = config or ReaderConfig()
         began = time.perf_counter()
-        films = [_small(episode.frames) for episode in episodes]
+        films = [torch.from_numpy(shrunk(episode.frames)) for episode in episodes]
         actions = np.concatenate([_known(episode) for episode in episodes])
         self._mean = torch.from_numpy(actions.mean(axis=0))
         self._scale = torch.from_numpy(actions.std(axis=0).clip(1e-6))
@@ -79,7 +79,7 @@ class ActionReader:
         self._net.eval()
         read = []
         for film in frames:
-            small, index = _small(film), np.arange(len(film) - 1)
+            small, index = torch.from_numpy(shrunk(film)), np.arange(len(film) - 1)
             parts = [
                 self._net(_view(_window(small, index[i : i + _CHUNK]))) for i in range(0, len(index), _CHUNK)
             ]
@@ -142,13 +142,14 @@ def _moved(view: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return padded[..., down : down + height, right : right + width]
 
 
-def _small(film: FrameArray) -> torch.Tensor:
+def shrunk(film: FrameArray) -> FrameArray:
+    """Frames ``(f, h, w, 3)`` uint8 at the size that the reader sees; small ones stay as they are."""
     height, width = film.shape[1:3]
     shrink = _SIDE / max(height, width)
     if shrink >= 1:
-        return torch.from_numpy(film)
+        return film
     size = (round(width * shrink), round(height * shrink))
-    return torch.from_numpy(np.stack([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in film]))
+    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in film])
 
 
 def _known(episode: Episode) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Facts about a world's replay for its card, without a verdict: part of every audit, see ``audit``.
+"""Facts about a world's replay for its card, without a verdict: part of every audit.
 
 ``validation.json`` says how replays end and look by behaviour, where verdicts differ, and how the detector
 does on imagined frames; ``v2w card`` quotes it.
