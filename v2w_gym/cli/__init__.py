@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from v2w_gym.cli.audit import AUDIT
 from v2w_gym.cli.build import BUILD
 from v2w_gym.cli.convert import CONVERT
 from v2w_gym.cli.plan import PLAN
@@ -17,7 +18,7 @@ from v2w_gym.cli.report import REPORT
 from v2w_gym.cli.use import USE
 
 USER_ERROR, STOPPED = 2, 130
-COMMANDS = USE | REPORT | CONVERT | BUILD | PLAN
+COMMANDS = USE | REPORT | CONVERT | BUILD | PLAN | AUDIT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; default: those of the process.
 
     Returns:
-        0, 1 if nothing could be ranked, 2 after an error of the user's making, 130 if stopped by the
-        keyboard.
+        0, 1 if nothing could be ranked or a probe failed, 2 after an error of the user's making, 130 if
+        stopped by the keyboard.
     """
     parser = argparse.ArgumentParser(prog="v2w", description="Vid2World worlds as environments.")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
