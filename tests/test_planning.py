@@ -65,8 +65,9 @@ def test_correlation_and_discordance_say_the_same() -> None:
 
 def test_the_command_shows_paired_and_unpaired(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan"]) == 0
-    numbers = [int(line.split()[0]) for line in capsys.readouterr().out.splitlines()[1:-1]]
-    assert numbers == [385, 308, 231, 154, 77]
+    shown = capsys.readouterr().out
+    assert [int(line.split()[0]) for line in shown.splitlines()[1:-1]] == [385, 308, 231, 154, 77]
+    assert shown in (Path(__file__).parents[1] / "docs" / "statistics.md").read_text()
     assert main(["plan", "0.5", "0.6", "--discordant", "0.3", "--episodes", "50"]) == 0
     out = capsys.readouterr().out
     assert "228  paired, correlation 0.41" in out

@@ -26,7 +26,8 @@ from v2w_gym.evaluation.stats.intervals import Floats
 Goal = Literal["ranking", "best"]
 Pair = tuple[str, str]
 
-HOPELESS = 0.05
+HOPELESS = 0.1
+"""A pair that the rest of the plan would decide with less than this chance is given up."""
 
 
 @dataclass(frozen=True)
