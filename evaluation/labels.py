@@ -17,8 +17,33 @@ _PADDING = 3  # around a label
 _POINT = 7  # half the room that a point takes
 _OFFSETS: list[Offset] = [
     (float(radius * np.cos(angle)), float(radius * np.sin(angle)))
-    for radius in (12, 18, 26, 36, 48, 62, 78, 96)
-    for angle in np.deg2rad([30, -30, 150, -150, 0, 180, 60, -60, 120, -120, 90, -90, 15, -15, 165, -165])
+    for radius in (12, 18, 26, 36, 48, 62, 78, 96, 116)
+    for angle in np.deg2rad(
+        [
+            30,
+            -30,
+            150,
+            -150,
+            0,
+            180,
+            60,
+            -60,
+            120,
+            -120,
+            90,
+            -90,
+            15,
+            -15,
+            165,
+            -165,
+            45,
+            -45,
+            135,
+            -135,
+            75,
+            -75,
+        ]
+    )
 ]
 
 

@@ -63,7 +63,7 @@ def test_an_append_is_all_or_nothing_and_what_was_kept_stays(tmp_path: Path) -> 
         assert found == list(range(len(found)))
         assert len(found) % BATCH == 0
         assert len(found) >= BATCH * (told[-1] + 1)
-    assert told[-1] > 20
+    assert told[-1] >= 11
 
 
 def test_a_ranking_killed_again_and_again_ends_as_if_nothing_had_been(

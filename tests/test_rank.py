@@ -339,6 +339,21 @@ def test_a_policy_whose_success_a_little_noise_takes_away_is_shown_apart(world: 
     assert quick(folder, both)["steady"] is None
 
 
+def test_a_ranking_may_stop_early_and_goes_on_to_the_same(world: Path, tmp_path: Path) -> None:
+    twins = {"jittery": Jittery(0), "twin": Jittery(0)}
+    early = quick(world, twins, out=tmp_path, stop_early=0.3, batch_size=1)
+    assert [entry["episodes"] for entry in early["policies"]] == [2, 2], "no lead of two more could decide"
+    assert early["sequential"]["episodes_run"] == 4
+    before = (tmp_path / "ledger.jsonl").read_bytes()
+    assert without_time(quick(world, twins, out=tmp_path, stop_early=0.3, batch_size=1)) == without_time(
+        early
+    )
+    assert (tmp_path / "ledger.jsonl").read_bytes() == before
+    assert "stopped as soon as it was decided" in (tmp_path / "report.html").read_text()
+    with pytest.raises(ValueError, match="error"):
+        quick(world, twins, stop_early=0.7)
+
+
 def test_success_rules() -> None:
     flags = np.array([False, True, True, False, True])
     verdicts = {rule: succeeded(flags, rule) for rule in ("any", "last", "held_1", "held_2", "held_3")}

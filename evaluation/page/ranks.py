@@ -48,8 +48,8 @@ def _lead(summary: Mapping[str, Any], ranked: Sequence[Entry]) -> str:
     start = f"{plan} imagined episodes per policy, told to “{summary['instruction']}”."
     if not ranked:
         return f"{start} No policy could be ranked."
-    first = [e["name"] for e in ranked if e["rank"] == 1]
     best = ranked[0]
+    first = [e["name"] for e in ranked if e["rank"] == best["rank"]]
     verb, it = ("succeeds", "it") if len(first) == 1 else ("succeed", "them")
     says = f"{_names(first)} {verb} most often, in {percent(best['success'])}"
     if alike := [e["name"] for e in ranked[len(first) :] if _letters(e) & _letters(best)]:
@@ -152,7 +152,6 @@ def _remarks(entries: Sequence[Entry]) -> list[str]:
             "Unsteady: real success hangs on details that no frame shows; with a little noise in the actions "
             f"it is {', '.join(unsteady)}."
         )
-    said += [f"{e['name']} is not ranked: {e['abstained']}." for e in entries if e.get("abstained")]
     return said
 
 

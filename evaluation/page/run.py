@@ -37,11 +37,12 @@ def notices(summary: Mapping[str, Any], audit: Mapping[str, Any] | None) -> list
         said.append(_notice("bad", f"{name} failed and is not ranked:", error))
     abstained = [e["name"] for e in summary["policies"] if e.get("abstained")]
     if abstained:
-        text = "most of their imagined episodes are not credible, so they have no rank."
-        said.append(_notice("warn", f"Not believed: {', '.join(abstained)};", text))
+        text = "Most of their imagined episodes are not credible, so they have no rank."
+        said.append(_notice("warn", f"Not believed: {', '.join(abstained)}.", text))
     if audit and audit["failed"]:
-        text = "read the section on the audit before you rely on this ranking."
-        said.append(_notice("bad", f"The world model failed {audit['failed']} probes of its audit;", text))
+        text = "Read the section on the audit before you rely on this ranking."
+        probes = "1 probe" if audit["failed"] == 1 else f"{audit['failed']} probes"
+        said.append(_notice("bad", f"The world model failed {probes} of its audit.", text))
     if early := summary.get("sequential"):
         text = (
             f"{early['episodes_run']} of {early['episodes_planned']} planned episodes were run. Equally good "
