@@ -57,12 +57,12 @@ class ActionReader:
 
     Attributes:
         episodes: how many it learned from.
-        seconds: how long that took.
+        seconds: of processor time that it took.
     """
 
     def __init__(self, episodes: Sequence[Episode], config: ReaderConfig | None = None) -> None:
         config = config or ReaderConfig()
-        began = time.perf_counter()
+        began = time.process_time()
         films = [torch.from_numpy(shrunk(episode.frames)) for episode in episodes]
         actions = np.concatenate([_known(episode) for episode in episodes])
         self._mean = torch.from_numpy(actions.mean(axis=0))
@@ -71,7 +71,7 @@ class ActionReader:
             torch.manual_seed(config.seed)
             self._net = _network(films[0].shape[1:3], actions.shape[1], config.width)
             self._learn(films, torch.from_numpy(actions), config)
-        self.episodes, self.seconds = len(episodes), time.perf_counter() - began
+        self.episodes, self.seconds = len(episodes), time.process_time() - began
 
     @torch.no_grad()
     def read(self, frames: FrameArray) -> Floats:

@@ -23,7 +23,7 @@ def format_audit(report: Mapping[str, Any]) -> str:
         said = p["says"] if p["to_run"] is None else f"{p['says']}; what it takes: {p['to_run']}"
         wrapped = textwrap.wrap(said, _WIDTH, initial_indent=indent, subsequent_indent=indent)
         table += [f"{line}   {p['question']}", *wrapped]
-    return "\n".join([*table, "", ruler(report["reader"]), *_protocol(report)])
+    return "\n".join([*table, "", *textwrap.wrap(ruler(report["reader"]), _WIDTH), *_protocol(report)])
 
 
 def headline(report: Mapping[str, Any]) -> str:
@@ -54,7 +54,7 @@ def ruler(reader: Mapping[str, Any] | str) -> str:
     read = ", ".join(f"{name} {'-' if r2 is None else f'{r2:.2f}'}" for name, r2 in reader["r2_real"].items())
     return (
         f"action reader: learned from {reader['learned_from_episodes']} other recorded episodes in "
-        f"{reader['seconds']:.0f} s; R2 on real frames it has not seen: {read}; "
+        f"{reader['seconds']:.0f} s of processor time; R2 on real frames it has not seen: {read}; "
         f"a component counts from {reader['readable_from']:g}"
     )
 
