@@ -63,11 +63,11 @@ def summarise(
         reading: what else is known, and what else is wanted.
     """
     read = reading or Reading()
-    names = sorted(policies)  # resampling must not depend on the order of the policies
+    wanted, names = set(starts), sorted(policies)  # resampling must not depend on the order of the policies
     entries = [
         entry_of(
             name,
-            [r for start, r in outcomes.of_policy(records, name).items() if start in set(starts)],
+            [r for start, r in outcomes.of_policy(records, name).items() if start in wanted],
             real=real.get(name),
             shaken=shaken.get(name),
             error=failures.get(name),

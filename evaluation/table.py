@@ -104,7 +104,8 @@ def _agreement(summary: Mapping[str, Any]) -> list[str]:
     ]
     undefined = ["-: undefined, since success is the same for all policies, or there is only one"]
     return [
-        f"agreement with reality over {known} policies, 95 % bootstrap over starts and policies",
+        f"agreement with reality over {known} policies, 95 % bootstrap over starts and policies; "
+        "MMRV by the real gap, strict ties",
         *(f"  {line}" for line in lines),
         *(undefined if summary["pearson"]["value"] is None else []),
         *_steady(summary),
