@@ -13,12 +13,13 @@ from typing import Any
 from v2w_gym.cli.audit import AUDIT
 from v2w_gym.cli.build import BUILD
 from v2w_gym.cli.convert import CONVERT
+from v2w_gym.cli.credibility import CREDIBILITY
 from v2w_gym.cli.plan import PLAN
 from v2w_gym.cli.report import REPORT
 from v2w_gym.cli.use import USE
 
 USER_ERROR, STOPPED = 2, 130
-COMMANDS = USE | REPORT | CONVERT | BUILD | PLAN | AUDIT
+COMMANDS = USE | REPORT | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,6 +25,7 @@ from v2w_gym.world_model.signals import Signals
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _OUT = 5.0  # deviations beyond which a signal counts no further
+_STEEP = 4.0  # of the limit, per unit of log distance
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Judge(nn.Module):
         self.register_buffer("spread", torch.ones(inputs))
         self.centre: torch.Tensor
         self.spread: torch.Tensor
-        self.layers = nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, 1))
+        self.layers = nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU())
+        self.last = nn.Linear(hidden, 1)
 
     def standardise(self, x: torch.Tensor) -> None:
         """Take centre and spread from ``(n, inputs)``."""
@@ -86,7 +88,8 @@ class Judge(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(n,)`` for ``(n, inputs)``."""
-        verdict: torch.Tensor = self.layers(((x - self.centre) / self.spread).clamp(-_OUT, _OUT))[:, 0]
+        held = self.layers(((x - self.centre) / self.spread).clamp(-_OUT, _OUT))
+        verdict: torch.Tensor = self.last(held)[:, 0]
         return verdict
 
 
@@ -100,6 +103,8 @@ class Credibility(nn.Module):
         signals: what is read off a state.
         familiar: logit that a picture, as ``signals.look`` sees it, is one of this scene.
         error: logarithm of the mean square error, in grey levels, that ``signals`` let expect.
+        limit: how far off the leading axes a familiar picture may lie, whatever ``familiar`` makes of it: a
+            network can be trusted about pictures like those that it was shown, and not about others.
     """
 
     def __init__(self, config: CredibilityConfig) -> None:
@@ -109,6 +114,8 @@ class Credibility(nn.Module):
         self.signals = Signals(size, config.axes, config.leading, config.action_dim)
         self.familiar = Judge(self.signals.look_count, config.hidden)
         self.error = Judge(self.signals.signal_count, config.hidden)
+        self.register_buffer("limit", torch.zeros(()))
+        self.limit: torch.Tensor
 
     @property
     def credible_from(self) -> float:
@@ -123,7 +130,8 @@ class Credibility(nn.Module):
 
     def familiarity(self, latents: torch.Tensor) -> torch.Tensor:
         """``(n,)`` probability that latents ``(n, c, h, w)`` show this scene."""
-        return torch.sigmoid(self.familiar(self.signals.look(latents)))
+        look = self.signals.look(latents)
+        return torch.sigmoid(self.familiar(look)) * torch.sigmoid(_STEEP * (self.limit - look[:, -1]))
 
     def rightness(self, log_error: torch.Tensor) -> torch.Tensor:
         """Probability that a frame with this expected log error lies within the tolerance."""
