@@ -31,6 +31,7 @@ SECTIONS = {
         "step_kib_per_slot",
         "decode_kib_per_slot",
     ),
+    "fused": ("usual_over_fused_steps_1_ratio", "fused_against_usual_steps_4_psnr_db"),
 }
 
 
