@@ -85,6 +85,6 @@ SECTION = Section(
     "Keeping a frame's features from its last denoising step instead of from a pass of its own",
     measure,
     rows,
-    note=f"Not an option of the sampler. {FRAMES} frames of {BATCH} slots with random actions, mean PSNR of one\n"
-    "way against the other; two ways that differ by rounding alone are above 60 dB.",
+    note=f"Not an option of the sampler. {FRAMES} frames of {BATCH} slots with random actions, mean PSNR of\n"
+    "one way against the other; two ways that differ by rounding alone are above 60 dB.",
 )
