@@ -43,9 +43,9 @@ def write_card(weights: Path, table: dict[str, Any]) -> None:
     lines = [
         "# Weights of the shipped policies",
         "",
-        "Small convolutional networks from one 64x64 frame to one action, cloned from Meta-World's scripted",
-        "expert on frames of *clean* demonstrations (the expert acts) and *recovery* ones (something clumsy",
-        "acts, the expert says what it would do). Made by",
+        "From one 64x64 frame to one action, learned from Meta-World's scripted expert on frames of *clean*",
+        "demonstrations (the expert acts) and *recovery* ones (something clumsy acts, the expert says what it",
+        "would do). Those with a step are small convolutional networks; the others are fitted in one go. Made by",
         "`v2w train policies --config configs/drawer_close/policies.yaml`.",
         "",
         "| file | step | clean | recovery | expert's aim | sha256 |",
