@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -133,16 +133,24 @@ class Ledger:
         with self.locked():
             self._read()
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(
+        self, records: Sequence[Record], admit: Callable[[Sequence[Record]], None] | None = None
+    ) -> None:
         """Write those of ``records`` that are not there yet, and wait until they are on the disk.
 
         Two processes that ran the same episode leave one line: that of the first.
+
+        Args:
+            records: finished episodes.
+            admit: told what is there, other processes' episodes included; may raise, and nothing is written.
 
         Raises:
             OSError: the file was changed by other means, or stays locked; nothing is written.
         """
         with self.locked():
             tail = self._read()
+            if admit is not None:
+                admit(self.records)
             known = {record.key for record in self.records}
             fresh = [record for record in records if record.key not in known]
             if not fresh and not self._journal.exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from v2w_gym.evaluation import report
 from v2w_gym.evaluation.claims import Claims
 from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.guard import GuardedPolicy
-from v2w_gym.evaluation.ledger import Ledger
+from v2w_gym.evaluation.ledger import Ledger, Record
 from v2w_gym.evaluation.manifest import Manifest, Provenance, manifest_of
 from v2w_gym.evaluation.mixing import check_alike, differences, origins
 from v2w_gym.evaluation.page import Sources, write_page
@@ -113,7 +113,7 @@ def rank(
         folder.mkdir(parents=True, exist_ok=True)
         schedule.ledger, schedule.claims = Ledger(folder / LEDGER), Claims(folder / "claims")
         typed = command or _call(opened, policies, episodes, seed, folder)
-        _sign_in(schedule.ledger, manifest, typed, opened, force)
+        schedule.admit = _sign_in(schedule.ledger, manifest, typed, opened, force)
     records = schedule.run(guarded, progress)
     summary = summarise(
         records=records,
@@ -141,12 +141,22 @@ def rank(
     return summary
 
 
-def _sign_in(ledger: Ledger, manifest: Manifest, command: str, world: World, force: bool) -> None:
-    """Put this run down beside the ledger, if its episodes may go together with those that are there."""
+def _sign_in(
+    ledger: Ledger, manifest: Manifest, command: str, world: World, force: bool
+) -> Callable[[Sequence[Record]], None]:
+    """Put this run down beside the ledger, if its episodes may go together with those that are there.
+
+    Returns:
+        The same check, for those that other processes add later.
+    """
+
+    def admit(records: Sequence[Record]) -> None:
+        check_alike(ledger.path, records, Provenance.load(ledger.path), manifest, force=force)
+
     with ledger.locked():
-        provenance = Provenance.load(ledger.path)
-        check_alike(ledger.path, ledger.records, provenance, manifest, force=force)
-        provenance.with_run(manifest, command, str(world.folder)).save(ledger.path)
+        admit(ledger.records)
+        Provenance.load(ledger.path).with_run(manifest, command, str(world.folder)).save(ledger.path)
+    return admit
 
 
 def _call(world: World, policies: Mapping[str, Any], episodes: int, seed: int, out: Path) -> str:

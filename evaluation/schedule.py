@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ class Schedule:
         batch_size: most episodes that are imagined together.
         ledger: where finished episodes are written, and which of them need not be run again; None keeps them
             in memory.
+        admit: as :meth:`Ledger.append` takes it.
         claims: shares the batches among processes; None where there is no ledger.
         early: says who needs more episodes; None runs all of them.
         finished: episodes, by policy, start and seed.
@@ -50,6 +51,7 @@ class Schedule:
     starts: Sequence[str]
     batch_size: int
     ledger: Ledger | None = None
+    admit: Callable[[Sequence[Record]], None] | None = None
     claims: Claims | None = None
     early: SequentialRanking | None = None
     finished: dict[Key, Record] = field(default_factory=dict)
@@ -138,7 +140,7 @@ class Schedule:
 
     def _keep(self, records: Sequence[Record]) -> None:
         if self.ledger is not None:
-            self.ledger.append(records)
+            self.ledger.append(records, self.admit)
         self.finished |= {record.key: record for record in records}
 
     def _count(self, policies: Mapping[str, GuardedPolicy], bar: Any) -> None:

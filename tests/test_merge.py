@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +98,29 @@ def test_a_ranking_goes_on_from_an_unlike_ledger_by_force_alone(
     summary = json.loads((other / "summary.json").read_text())
     assert summary["mixed"] == []  # of the policy that was ranked, nothing is unlike
     assert len(Ledger(other / "ledger.jsonl").records) == 4
+
+
+class Joined(StillPolicy):
+    """While it acts for the first time, another process puts its episodes into the ledger."""
+
+    def __init__(self, other: Path, out: Path) -> None:
+        super().__init__(4)
+        self.other, self.ledger = other / "ledger.jsonl", out / "ledger.jsonl"
+
+    def act(self, observation: Mapping[str, Any]) -> Any:
+        if not self.ledger.exists():
+            Provenance.load(self.ledger).joined(Provenance.load(self.other)).save(self.ledger)
+            Ledger(self.ledger).append(Ledger(self.other).records)
+        return super().act(observation)
+
+
+def test_an_unlike_process_cannot_slip_in_later(
+    two: tuple[Path, Path], tiny_world: Path, tmp_path: Path
+) -> None:
+    other, out = unlike(two[1], tmp_path / "other", threads=64), tmp_path / "out"
+    with pytest.raises(ValueError, match="threads 64 there, 1 here"):
+        rank(tiny_world, {"x": Joined(other, out)}, episodes=2, seed=0, out=out, progress=False)
+    assert Ledger(out / "ledger.jsonl").records == Ledger(other / "ledger.jsonl").records
 
 
 def test_other_questions_cannot_be_forced(two: tuple[Path, Path], tiny_world: Path, tmp_path: Path) -> None:

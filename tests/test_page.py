@@ -257,13 +257,16 @@ def test_credibility_and_abstentions_are_told(out: Path, tmp_path: Path) -> None
 
 
 def test_an_audit_in_words_or_in_flags_is_understood() -> None:
-    shown = beliefs.audit(AUDIT)
+    shown = beliefs.audit(AUDIT, "w")
     assert shown is not None
     assert [probe["state"] for probe in shown["probes"]] == ["passed", "failed", "unknown"]
-    assert beliefs.audit(AUDIT["probes"]) == shown
-    assert beliefs.audit(None) is None
+    assert beliefs.audit(AUDIT["probes"], "w") == shown
+    assert beliefs.audit(None, "w") is None
+    other = beliefs.audit({**AUDIT, "model_hash": "v"}, "w")
+    assert other is not None
+    assert "other weights or another sampler (v, here w)" in other["lead"]
     with pytest.raises(ValueError, match="list"):
-        beliefs.audit({"psnr": 30})
+        beliefs.audit({"psnr": 30}, "w")
 
 
 def film(value: int, length: int = 5, size: tuple[int, int] = (64, 64)) -> Episode:

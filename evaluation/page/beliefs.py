@@ -99,8 +99,12 @@ def _interval(estimate: Mapping[str, Any] | None) -> str:
     return f"{100 * estimate['value']:.0f} [{100 * estimate['low']:.0f}, {100 * estimate['high']:.0f}]"
 
 
-def audit(content: Any) -> dict[str, Any] | None:
+def audit(content: Any, model_hash: str) -> dict[str, Any] | None:
     """The probes of an ``audit.json``; None where there is none.
+
+    Args:
+        content: of the file.
+        model_hash: of the world model that the ranking used.
 
     Raises:
         ValueError: the content is no list of probes.
@@ -126,7 +130,11 @@ def audit(content: Any) -> dict[str, Any] | None:
         )
         if n
     ]
-    return {"lead": f"Of {len(shown)} probes {', '.join(said)}.", "probes": shown, "failed": count["failed"]}
+    lead = f"Of {len(shown)} probes {', '.join(said)}."
+    theirs = content.get("model_hash", model_hash) if isinstance(content, Mapping) else model_hash
+    if theirs != model_hash:
+        lead += f" They were asked of other weights or another sampler ({theirs}, here {model_hash})."
+    return {"lead": lead, "probes": shown, "failed": count["failed"]}
 
 
 def _probe(probe: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,12 +148,17 @@ def _probe(probe: Mapping[str, Any]) -> dict[str, Any]:
         figures.append(f"{value:.3g}{interval}")
     if (bound := probe.get("passes", probe.get("threshold"))) is not None:
         figures.append(f"to pass: {bound:.3g}" if isinstance(bound, float) else f"to pass: {bound}")
-    text = [str(probe[key]) for key in ("question", "text", "says", "to_run") if probe.get(key)]
+    text = [str(probe[key]) for key in ("question", "text", "says") if probe.get(key)]
+    text += [f"What it takes: {probe['to_run']}"] if probe.get("to_run") else []
     return {
         "name": str(probe["name"]).replace("_", " "),
         "state": state,
         "mark": mark,
         "word": word,
         "figures": "; ".join(figures),
-        "text": " ".join(line if line.endswith((".", "?", "!")) else f"{line}." for line in text),
+        "text": " ".join(map(_sentence, text)),
     }
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")

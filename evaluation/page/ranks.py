@@ -147,10 +147,10 @@ def _ties(ranked: Sequence[Entry]) -> list[str]:
 def _remarks(entries: Sequence[Entry]) -> list[str]:
     """What the marks beside the names mean."""
     said = []
-    if unsteady := [f"{e['name']} ({percent(e['real_shaken'])})" for e in entries if e["unsteady"]]:
+    if unsteady := [f"{percent(e['real_shaken'])} ({e['name']})" for e in entries if e["unsteady"]]:
         said.append(
             "Unsteady: real success hangs on details that no frame shows; with a little noise in the actions "
-            f"it is {', '.join(unsteady)}."
+            f"it becomes {', '.join(unsteady)}."
         )
     return said
 

@@ -70,7 +70,7 @@ def render(sources: Sources) -> str:
             "fps": sources.fps,
             "threshold": summary["threshold"],
         }
-    audit = beliefs.audit(sources.audit)
+    audit = beliefs.audit(sources.audit, summary["world_model_hash"])
     sections = [
         ("ranking", "Ranking", "Ranking"),
         ("reality", "Against reality", "Reality"),
