@@ -8,6 +8,7 @@ from typing import Any
 from v2w_gym.evaluation.stats import FEWEST
 
 _FEW = 5
+_SHARES = ("sensitivity", "specificity")
 
 
 def remarks(summary: Mapping[str, Any]) -> list[str]:
@@ -54,12 +55,15 @@ def _detector(detector: Mapping[str, Any] | None) -> list[str]:
     if detector is None:
         return []
     episodes = sum(detector[f"{a}_{b}"] for a in ("true", "false") for b in ("success", "failure"))
-    seen, spared = detector["sensitivity"]["value"], detector["specificity"]["value"]
+    seen, spared = (detector[k]["value"] for k in _SHARES)
     if seen is None or spared is None:
         return []
+    recorded, apart = detector.get("recorded"), ""
+    if recorded is not None and None not in (known := [recorded[k]["value"] for k in _SHARES]):
+        apart = f" (of recorded ones {known[0]:.0%} and {known[1]:.0%}; the rest is the world model's)"
     return [
         f"corrected: for a detector that recognised {seen:.0%} of the successes and {spared:.0%} of the "
-        f"failures among {episodes} labelled imagined episodes"
+        f"failures among {episodes} labelled imagined episodes{apart}"
     ]
 
 

@@ -18,7 +18,8 @@ class Reading:
     """How the facts are read, beyond what is always done.
 
     Attributes:
-        confusion: how often the detector errs on labelled episodes; gives corrected success rates.
+        confusion: how often the detector errs on labelled imagined episodes; gives corrected success rates.
+        recorded: how often it errs on labelled recorded ones, for comparison.
         calibrate: ``"affine"`` or ``"isotonic"``: map imagined to real success, each policy by what the
             others teach. Off by default, and named in every table.
         credible_from: credibility below which an episode is not to be believed; a policy most of whose
@@ -30,6 +31,7 @@ class Reading:
     """
 
     confusion: Confusion | None = None
+    recorded: Confusion | None = None
     calibrate: Kind | None = None
     credible_from: float | None = None
     sequential: SequentialRanking | None = None
@@ -100,7 +102,12 @@ def summarise(
         "episodes": len(starts),
         **asdict(protocol),
         "config_hash": protocol.hash,
-        "detector": None if read.confusion is None else _detector(read.confusion),
+        "detector": None
+        if read.confusion is None
+        else {
+            **_detector(read.confusion),
+            "recorded": None if read.recorded is None else _detector(read.recorded),
+        },
         "credible_from": read.credible_from,
         "sequential": None if read.sequential is None else _early(read.sequential, records, starts, failures),
     }

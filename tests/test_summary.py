@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from v2w_gym.envs.integrity import write_hashes
+from v2w_gym.envs.world import World
 from v2w_gym.evaluation import format_table
+from v2w_gym.evaluation.labelled import shipped_confusion
 from v2w_gym.evaluation.ledger import Record
 from v2w_gym.evaluation.protocol import Protocol
 from v2w_gym.evaluation.stats import Confusion, RealOutcomes, SequentialRanking
@@ -177,6 +182,34 @@ def test_corrected_rates_name_their_detector() -> None:
     assert good["corrected"]["value"] == pytest.approx((good["success"] - 0.05) / 0.85)
     assert good["corrected"]["high"] - good["corrected"]["low"] > good["high"] - good["low"]
     assert "recognised 90% of the successes and 95% of the failures" in format_table(made)
+    both = summary(facts(), reading=Reading(Confusion(90, 5, 95, 10), recorded=Confusion(99, 0, 100, 1)))
+    assert both["detector"]["recorded"]["sensitivity"]["value"] == 0.99
+    assert "of recorded ones 99% and 100%" in format_table(both)
+    assert entry(both, "good")["corrected"] == good["corrected"]
+
+
+def test_a_world_tells_how_its_detector_errs(tiny_world: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "world"
+    shutil.copytree(tiny_world, folder)
+    assert shipped_confusion(World.open(folder)) is None
+    counts = {"true_success": 8, "false_success": 1, "true_failure": 9, "false_failure": 2, "agreement": 0.85}
+    results = {
+        "recorded episodes, held out": {"per_episode": {**counts, "true_success": 10}},
+        "imagined frames (replay of held-out actions)": {"per_episode": counts},
+    }
+    report = {"hash": World.open(folder).detector().hash, "results": results}
+
+    def written(content: dict[str, Any]) -> World:
+        (folder / "detector" / "report.json").write_text(json.dumps(content))
+        write_hashes(folder)
+        return World.open(folder)
+
+    assert shipped_confusion(written(report)) == Confusion(8, 1, 9, 2)
+    assert shipped_confusion(written(report), "recorded") == Confusion(10, 1, 9, 2)
+    assert shipped_confusion(written({**report, "hash": "of other weights"})) is None
+    del counts["true_success"]
+    with pytest.raises(ValueError, match="true_success"):
+        shipped_confusion(written(report))
 
 
 @pytest.mark.parametrize("kind", ["affine", "isotonic"])
