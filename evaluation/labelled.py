@@ -21,7 +21,7 @@ def shipped_confusion(world: World, episodes: Kind = "imagined") -> Confusion | 
 
     They lie in the detector's report. For ``"imagined"`` ones, ``v2w card`` puts there what ``v2w validate``
     found: held-out actions were replayed in imagination, so the errors of the world model are among them. For
-    ``"recorded"`` ones, the detector saw reality's own frames. A report about other weights of the detector is
+    ``"recorded"`` ones, the detector saw reality's own frames. A report about other weights of a detector is
     not used.
 
     Raises:
