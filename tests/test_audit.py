@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from v2w_gym.evaluation.audit.finding import judged, over_episodes
 from v2w_gym.evaluation.audit.motion import make_ruler
 from v2w_gym.evaluation.audit.probes import probe
 from v2w_gym.evaluation.audit.reader import ActionReader, ReaderConfig
+from v2w_gym.evaluation.audit.recordings import record_missing
 from v2w_gym.evaluation.metrics import psnr
 from v2w_gym.evaluation.stats import Estimate
 
@@ -162,6 +165,8 @@ def test_audit_writes_its_files(folders, tmp_path):
         assert (tmp_path / "out" / name).stat().st_size > 0
     text = format_audit(report)
     assert all(name in text for name in ALL)
+    page = (Path(__file__).parents[1] / "docs" / "audit.md").read_text()
+    assert [key for key in report if f"`{key}`" not in page] == []
     assert "action reader: learned from 60 other recorded episodes" in text
     following = json.loads((tmp_path / "out" / "validation.json").read_text())["action_following"]
     assert following["of"] == 24
@@ -245,6 +250,21 @@ def test_audit_scores_a_protocol_on_request(folders, tmp_path, monkeypatch):
     assert report["protocol"]["clips"] == EPISODES + 60
     assert report["protocol"]["scores"]["ssim"] > 0.95
     assert "(the protocol has 500)" in format_audit(report)
+
+
+def test_recordings_of_another_task_are_not_made_up(folders, tmp_path):
+    config = AuditConfig(folders["heldout"], probes=str(tmp_path / "absent"))
+    with pytest.raises(FileNotFoundError, match="episodes of 'toy' cannot be recorded here"):
+        record_missing(config)
+    record_missing(AuditConfig(**folders))  # nothing is missing
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_names_every_probe_and_protocol():
+    page = (Path(__file__).parents[1] / "docs" / "audit.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert [name for name in rows if name in ALL] == list(ALL)
+    assert {name for name in rows if name in protocols()} == set(protocols())
 
 
 def test_the_toy_draws_what_it_says():
