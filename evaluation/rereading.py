@@ -85,6 +85,7 @@ def reading_of(
     """How facts from ``world`` are read: with what it knows of its detector and of what to believe."""
     return Reading(
         confusion=shipped_confusion(world),
+        recorded=shipped_confusion(world, "recorded"),
         calibrate=calibrate,
         credible_from=world.credible_from,
         sequential=sequential,

@@ -242,12 +242,20 @@ def test_credibility_and_abstentions_are_told(out: Path, tmp_path: Path) -> None
     summary = json.loads(json.dumps(sources.summary))
     summary["credible_from"] = 0.5
     summary["policies"][0] |= {"abstained": "4 of 4 imagined episodes are not credible", "rank": None}
+    share = {"value": 0.8, "low": 0.6, "high": 0.9}
+    counts = {"true_success": 8, "false_success": 1, "true_failure": 9, "false_failure": 2}
+    summary["detector"] = {**counts, "sensitivity": share, "specificity": share, "recorded": None}
+    summary["policies"][0] |= {"corrected": share, "calibrated": share}
+    summary["calibration"] = {"kind": "affine", "policies": 5, "raw_error": 0.2, "error": 0.1, "helps": True}
     summary["mixed"] = ["3 episodes of another run (threads 1 there, 2 here)"]
     records = [type(r)(**{**r.__dict__, "credibility": 0.25}) for r in sources.records]
     told = Sources(summary, records, sources.starts, sources.filmed, sources.films, sources.fps)
     write_page(tmp_path / "told.html", told)
     text = (tmp_path / "told.html").read_text()
     for said in (
+        "8 of 10",
+        "80 [60, 90]",
+        "from 20 to 10 points. It helps.",
         "4 of 4 imagined episodes are not credible",
         "0.25",
         "mixed by force",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from v2w_gym.evaluation.ledger import Record
-from v2w_gym.evaluation.page.ranks import NOTHING, percent
+from v2w_gym.evaluation.page.ranks import NOTHING
 
 _PASSED = {"pass": True, "passed": True, "fail": False, "failed": False, True: True, False: False}
 _STATES: dict[bool | None, tuple[str, str, str]] = {
@@ -61,12 +61,11 @@ def detector(summary: Mapping[str, Any]) -> dict[str, Any]:
         f"counts, and the rule “{summary['success_rule']}” makes the verdict of an episode."
     ]
     known, corrected = summary.get("detector"), any(e.get("corrected") for e in entries)
-    if isinstance(known, Mapping) and known.get("sensitivity"):
-        yes, no = known["sensitivity"], known["specificity"]
+    if known is not None:
         texts.append(
-            f"On imagined episodes whose outcome is known it recognises {_share(yes)} of the "
-            f"successes and {_share(no)} of the failures. Corrected "
-            "rates take that off, and their intervals include what is not known of it."
+            "Corrected rates take off how it errs on imagined episodes whose outcome is known; their "
+            "intervals include what is not known of that. Errors on imagined episodes are also those of the "
+            "world model, errors on recorded ones its own."
         )
     else:
         texts.append("How often it errs is not known to this world, so no rate is corrected for it.")
@@ -80,13 +79,29 @@ def detector(summary: Mapping[str, Any]) -> dict[str, Any]:
         cells = [_percent((e.get("rules") or {}).get(rule)) for rule in rules]
         cells += [_interval(e.get("corrected"))] * corrected + [_interval(e.get("calibrated"))] * calibrated
         lines.append({"name": e["name"], "cells": cells})
-    return {"texts": texts, "columns": columns, "lines": lines if columns else []}
+    errors = [("imagined", known), ("recorded", (known or {}).get("recorded"))]
+    return {
+        "texts": texts,
+        "columns": columns,
+        "lines": lines if columns else [],
+        "errors": [_errors(name, counts) for name, counts in errors if counts is not None],
+    }
 
 
-def _share(estimate: Mapping[str, Any]) -> str:
-    if estimate["value"] is None:
-        return "an unknown share"
-    return f"{percent(estimate['value'])} [{100 * estimate['low']:.0f}, {100 * estimate['high']:.0f}]"
+def _errors(name: str, counts: Mapping[str, Any]) -> dict[str, Any]:
+    """How a detector judged labelled episodes."""
+    seen, spared = counts["true_success"], counts["true_failure"]
+    return {
+        "name": name,
+        "cells": [
+            _share(seen, seen + counts["false_failure"], counts["sensitivity"]),
+            _share(spared, spared + counts["false_success"], counts["specificity"]),
+        ],
+    }
+
+
+def _share(right: int, labelled: int, estimate: Mapping[str, Any]) -> dict[str, str]:
+    return {"counts": f"{right} of {labelled}", "rate": _interval(estimate)}
 
 
 def _percent(value: float | None) -> str:

@@ -136,6 +136,11 @@ def _notes(summary: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) ->
 
 
 def _calibration(calibration: Mapping[str, Any]) -> str:
+    if calibration["error"] is None:
+        return (
+            "Calibrated rates were asked for, but reality knows too few of these policies to teach a map "
+            f"({calibration['policies']})."
+        )
     helps = "It helps." if calibration["helps"] else "It does harm: do not use it."
     return (
         f"Calibrated rates are an {calibration['kind']} map from imagined to real success, each policy "
