@@ -65,8 +65,9 @@ $(VENV)/installed-all: $(VENV)/torch pyproject.toml
 # Every stage goes on from where it was stopped. Minutes are about those of two cores that are not idle.
 # Recording needs an offscreen OpenGL (Debian: apt-get install libosmesa6).
 
-.PHONY: data onpolicy codec pretrain finetune detector policies reality world audit card
+.PHONY: data onpolicy codec pretrain finetune detector policies reality world credibility shifts audit card
 VIDEO_TASKS := drawer-open-v3 door-close-v3 button-press-topdown-v3 push-v3 reach-v3
+OTHER_TASKS := window-close-v3 faucet-open-v3 plate-slide-v3 handle-press-v3
 RECORD := $(V2W) record --workers $(WORKERS)
 
 data: setup ## record training, held-out and action-free episodes: 25 minutes
@@ -102,6 +103,19 @@ reality: setup ## start contexts, and every shipped policy in Meta-World from ea
 
 world: setup ## put the trained parts together as the world that the package ships
 	$(V2W) assemble --config $(CONFIGS)/world.yaml --out $(WORLD)
+
+credibility: setup ## teach the world what to believe of itself, from episodes that it has not seen: 5 minutes
+	$(RECORD) --out data/calibration --episodes 256 --first-seed 920000
+	$(V2W) credibility fit --world $(WORLD) --data data/train data/onpolicy --calibration data/calibration
+
+shifts: setup ## record scenes that it must not believe, and check that it does not: 15 minutes
+	for shift in camera-moved camera-turned light colour obstacle beyond; do \
+	    $(RECORD) --out data/shift/$$shift --episodes 64 --first-seed 930000 --shift $$shift || exit 1; \
+	done
+	for task in $(OTHER_TASKS); do \
+	    $(RECORD) --out data/shift/$$task --episodes 64 --first-seed 940000 --task $$task || exit 1; \
+	done
+	$(V2W) credibility check --world $(WORLD) --heldout data/heldout data/shift/*
 
 audit: setup ## hold the world against recorded reality, probe by probe: 10 minutes; a failed probe does not stop make
 	$(V2W) audit --world $(WORLD) --heldout data/heldout --probes data/probes --directions data/directions \

@@ -142,11 +142,9 @@ class DrawerBeyond:
 
     def draw(self, rng: np.random.Generator) -> None:
         """See ``Shift``."""
-        from gymnasium.spaces import Box
-
         low, high = self._space.low.copy(), self._space.high.copy()
         low[0], high[0] = ((-0.2, -0.13), (0.13, 0.2))[rng.integers(2)]
-        self._env._random_reset_space = Box(low, high, dtype=np.float64)
+        self._env._random_reset_space = type(self._space)(low, high, dtype=np.float64)
 
 
 SHIFTS: Mapping[str, Callable[[Scene], Shift]] = {
