@@ -59,7 +59,8 @@ def test_the_wheel_holds_every_source_and_data_file_unchanged(built):
     files, wheel = built
     with zipfile.ZipFile(wheel) as archive:
         packed = {n: archive.read(n) for n in archive.namelist() if ".dist-info/" not in n}
-    assert {Path(name).suffix for name in files} >= CODE | {".json", ".safetensors", ".npz", ".md", ".yaml", ".html", ".css", ".js"}
+    data = {".json", ".safetensors", ".npz", ".md", ".yaml", ".html", ".css", ".js"}
+    assert {Path(name).suffix for name in files} >= CODE | data
     assert set(packed) == set(files)
     assert not [name for name in files if packed[name] != files[name]]
 
