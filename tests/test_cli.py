@@ -117,7 +117,11 @@ def test_record_takes_every_field_of_its_config(
     assert cli.main(["record", "--out", "x", "--episodes", "3"]) == 0
     everything = "--task door-close-v3 --first-seed 7 --behaviour expert --no-actions --workers 2"
     assert cli.main(["record", "--out", "x", "--episodes", "3", *everything.split()]) == 0
-    assert asked == [RecordConfig("x", 3), RecordConfig("x", 3, "door-close-v3", 7, "expert", False, 2)]
+    assert cli.main(["record", "--out", "x", "--episodes", "3", "--shift", "light"]) == 0
+    other = RecordConfig(
+        "x", 3, task="door-close-v3", first_seed=7, behaviour="expert", with_actions=False, workers=2
+    )
+    assert asked == [RecordConfig("x", 3), other, RecordConfig("x", 3, shift="light")]
     assert cli.main(["record", "--out", "x", "--episodes", "3", "--behaviour", "wild"]) == cli.USER_ERROR
     assert "wild" in capsys.readouterr().err
 
