@@ -164,6 +164,7 @@ class Imagination:
                 self._context_length[rows],
                 self.terminated[rows],
                 self.truncated[rows],
+                None if self.credibility is None else self.credibility[rows],
             ),
             tuple(self.tasks[i] for i in rows),
             tuple(self._starts[i] for i in rows),
@@ -190,7 +191,9 @@ class Imagination:
         success_prob = self.arrays.take(held.success_prob)
         (succeeded,) = self.arrays.read(self._is_success(success_prob))
         state = snapshot.state.to(self._parts.model.device)
-        self._commit_state(slots, state, self._believed(state, held.elapsed))
+        known = held.credibility
+        credibility = self._believed(state, held.elapsed) if known is None else self.arrays.single(known)
+        self._commit_state(slots, state, credibility)
         self._lent = self._lent or self._everyone(slots)
         self._commit_frames(slots, self.arrays.take(held.frames), success_prob, succeeded)
         self.elapsed[slots], self._context_length[slots] = held.elapsed, held.context_length

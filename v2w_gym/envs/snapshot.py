@@ -20,7 +20,8 @@ from v2w_gym.arrays import Array, host
 class Episodes:
     """What an environment knows of its episodes beside the model's state; one row per slot.
 
-    The first two are arrays or tensors, as the environment's ``output`` says; any environment takes both.
+    The first two and the last are arrays or tensors, as the environment's ``output`` says; any
+    environment takes both.
 
     Attributes:
         frames: ``(b, h, w, 3)`` uint8, the newest frame.
@@ -29,6 +30,7 @@ class Episodes:
         context_length: ``(b,)`` int64, frames that the episode began from.
         terminated: ``(b,)`` bool.
         truncated: ``(b,)`` bool.
+        credibility: ``(b,)`` float32, how far the newest frame can be believed; None where nobody could tell.
     """
 
     frames: Array
@@ -37,6 +39,11 @@ class Episodes:
     context_length: npt.NDArray[np.int64]
     terminated: npt.NDArray[np.bool_]
     truncated: npt.NDArray[np.bool_]
+    credibility: Array | None = None
+
+    def known(self) -> dict[str, Array]:
+        """Every field that is not None."""
+        return {name: values for name, values in vars(self).items() if values is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +73,7 @@ class Snapshot:
         return replace(
             self,
             state=self.state[rows],
-            episodes=Episodes(**{k: v[rows] for k, v in vars(self.episodes).items()}),
+            episodes=Episodes(**{name: values[rows] for name, values in self.episodes.known().items()}),
             tasks=tuple(self.tasks[i] for i in rows),
             starts=tuple(self.starts[i] for i in rows),
         )
@@ -91,7 +98,7 @@ class Snapshot:
         if not isinstance(self.state, WorldState):
             raise TypeError(f"only states of Vid2World can be saved, got a {type(self.state).__name__}")
         facts = {"model_hash": self.model_hash, "tasks": self.tasks, "starts": self.starts}
-        beside = {name: host(values) for name, values in vars(self.episodes).items()}
+        beside = {name: host(values) for name, values in self.episodes.known().items()}
         save_state(path, self.state, beside, facts)
 
     @classmethod
