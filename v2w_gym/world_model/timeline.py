@@ -150,6 +150,10 @@ class Stepping:
 
     def convolve(self, key: str, x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """See ``TimeAxis``."""
+        device = x.device.type
+        if torch.is_autocast_enabled(device):  # once, not again in each of the products below
+            dtype = torch.get_autocast_dtype(device)
+            x, kernel = x.to(dtype), kernel.to(dtype)
         past, new, keep = self.cache[key], x.unflatten(0, (-1, self.frames)), self.keep
         out = F.linear(new, kernel[:, 2], bias)
         if keep:
