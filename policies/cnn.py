@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from v2w_gym.config import from_dict, to_dict
+from v2w_gym.policies.stored import read_policy, write_policy
 from v2w_gym.shapes import frames_to_tensor
-from v2w_gym.weights import fill_strictly, read_weights
+from v2w_gym.weights import fill_strictly
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,7 @@ class CnnPolicy(nn.Module):
             path: the file.
             notes: anything to keep beside the config, e.g. how it was trained.
         """
-        metadata = {"config": json.dumps(to_dict(self.config)), **(notes or {})}
-        half = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        save_file(half, str(path), metadata=metadata)
+        write_policy(path, self.state_dict(), {"config": json.dumps(to_dict(self.config)), **(notes or {})})
 
     @classmethod
     def load(cls, path: str | Path) -> CnnPolicy:
@@ -108,10 +106,7 @@ class CnnPolicy(nn.Module):
             FileNotFoundError: no such file.
             ValueError: a damaged or foreign file.
         """
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(f"no policy weights at {path}; train some with: v2w train policies")
-        weights, metadata = read_weights(path)
+        weights, metadata = read_policy(path)
         if "config" not in metadata:
             raise ValueError(f"{path} holds no policy of this package: its metadata lacks 'config'")
         policy = cls(from_dict(CnnConfig, json.loads(metadata["config"]), where=f"config of {path}"))

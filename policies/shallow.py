@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
 
 from v2w_gym.data.episode import FrameArray
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.simple import Actions
-from v2w_gym.weights import read_weights
+from v2w_gym.policies.stored import read_policy, write_policy
 
 SMALL = 16  # side of the frame that linear and nearest see
 
@@ -159,8 +158,8 @@ def save(
 ) -> None:
     """Write a policy to one ``.safetensors`` file, float16, with ``notes`` beside it."""
     kind = next(name for name, made in KINDS.items() if isinstance(policy, made))
-    half = {name: torch.from_numpy(np.ascontiguousarray(v)).half() for name, v in policy.tensors().items()}
-    save_file(half, str(path), metadata={**notes, "kind": json.dumps(kind)})
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in policy.tensors().items()}
+    write_policy(path, tensors, {**notes, "kind": json.dumps(kind)})
 
 
 def load(path: str | Path) -> Policy:
@@ -170,10 +169,7 @@ def load(path: str | Path) -> Policy:
         FileNotFoundError: no such file.
         ValueError: a damaged or foreign file.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no policy weights at {path}; train some with: v2w train policies")
-    weights, metadata = read_weights(path)
+    weights, metadata = read_policy(path)
     kind = json.loads(metadata.get("kind", "null"))
     if kind not in KINDS:
         raise ValueError(f"{path} holds no policy of this kind: 'kind' is {kind!r}, known: {list(KINDS)}")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 M = TypeVar("M", bound=nn.Module)
 SHOWN = 10
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
 def dtype_of(name: str) -> torch.dtype:
@@ -80,6 +83,39 @@ def fill_strictly(module: M, weights: Mapping[str, torch.Tensor], path: str | Pa
     cast = {name: weights[name].to(target.dtype) for name, target in wanted.items()}
     module.load_state_dict(cast, assign=True)
     return module
+
+
+def write_folder(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous() for name, value in tensors.items()}, str(folder / _WEIGHTS))
+    (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def find_folder(folder: str | Path, *, what: str, made_by: str) -> tuple[dict[str, Any], Path, Path]:
+    """What ``write_folder`` wrote: the values of the configuration, its file, and the file of the weights.
+
+    Args:
+        folder: where they lie.
+        what: lies there, for errors.
+        made_by: the line that makes such a folder.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the configuration is no JSON.
+    """
+    config, weights = Path(folder) / _CONFIG, Path(folder) / _WEIGHTS
+    for file in (config, weights):
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"the {what} in {folder} lacks {file.name}; expected {_CONFIG} and {_WEIGHTS}, "
+                f"as written by: {made_by}"
+            )
+    try:
+        return json.loads(config.read_text()), config, weights
+    except ValueError as error:
+        raise ValueError(f"{config} is not JSON: {error}") from error
 
 
 def complain(heading: str, faults: Mapping[str, Collection[str]]) -> None:

@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from v2w_gym.arrays import Array
 from v2w_gym.config import from_dict, to_dict
 from v2w_gym.shapes import FramesLike, frames_to_tensor
-from v2w_gym.weights import fill_strictly, read_weights
+from v2w_gym.weights import fill_strictly, find_folder, read_weights, write_folder
 
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _CHUNK = 256  # frames per forward pass; keeps activations in the processor's cache
 
 
@@ -134,10 +132,7 @@ class FrameClassifier(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, str(folder / _WEIGHTS))
-        (folder / _CONFIG).write_text(json.dumps(to_dict(self.config), indent=2) + "\n")
+        write_folder(folder, to_dict(self.config), self.state_dict())
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> FrameClassifier:
@@ -147,20 +142,9 @@ class FrameClassifier(nn.Module):
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged or belongs to something else.
         """
-        folder = Path(folder)
-        for name in (_CONFIG, _WEIGHTS):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(
-                    f"the success detector in {folder} lacks {name}; expected {_CONFIG} and {_WEIGHTS}, "
-                    "as written by: v2w train detector"
-                )
-        try:
-            values = json.loads((folder / _CONFIG).read_text())
-        except ValueError as error:
-            raise ValueError(f"{folder / _CONFIG} is not JSON: {error}") from error
-        detector = cls(from_dict(ClassifierConfig, values, where=str(folder / _CONFIG)))
-        weights, _ = read_weights(folder / _WEIGHTS)
-        fill_strictly(detector, weights, folder / _WEIGHTS)
+        values, config, file = find_folder(folder, what="success detector", made_by="v2w train detector")
+        detector = cls(from_dict(ClassifierConfig, values, where=str(config)))
+        fill_strictly(detector, read_weights(file)[0], file)
         detector.hash = detector._digest()
         return detector.eval()
 

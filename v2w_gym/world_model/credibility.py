@@ -8,7 +8,6 @@ within a stated distance of the frame that reality would have shown. Both are le
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from v2w_gym.config import from_dict, to_dict
-from v2w_gym.weights import fill_strictly, read_weights
+from v2w_gym.weights import fill_strictly, find_folder, read_weights, write_folder
 from v2w_gym.world_model.signals import Signals
 
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _OUT = 5.0  # deviations beyond which a signal counts no further
 _STEEP = 4.0  # of the limit, per unit of log distance
 
@@ -140,10 +137,8 @@ class Credibility(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, in half precision, into ``folder``."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, str(folder / _WEIGHTS))
-        (folder / _CONFIG).write_text(json.dumps(to_dict(self.config), indent=2) + "\n")
+        half = {name: value.half() for name, value in self.state_dict().items()}
+        write_folder(folder, to_dict(self.config), half)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Credibility:
@@ -153,17 +148,6 @@ class Credibility(nn.Module):
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged or belongs to something else.
         """
-        folder = Path(folder)
-        for name in (_CONFIG, _WEIGHTS):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(
-                    f"{folder} lacks {name}; expected {_CONFIG} and {_WEIGHTS}, as written by: "
-                    "v2w credibility fit"
-                )
-        try:
-            values = json.loads((folder / _CONFIG).read_text())
-        except ValueError as error:
-            raise ValueError(f"{folder / _CONFIG} is not JSON: {error}") from error
-        made = cls(from_dict(CredibilityConfig, values, where=str(folder / _CONFIG)))
-        weights, _ = read_weights(folder / _WEIGHTS)
-        return fill_strictly(made, weights, folder / _WEIGHTS).eval()
+        values, config, file = find_folder(folder, what="credibility", made_by="v2w credibility fit")
+        made = cls(from_dict(CredibilityConfig, values, where=str(config)))
+        return fill_strictly(made, read_weights(file)[0], file).eval()
