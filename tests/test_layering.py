@@ -9,10 +9,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "v2w_gym"
 LAYERS = (
-    {"shapes", "arrays", "config", "configs", "registration", "weights"},
+    {"shapes", "arrays", "config", "configs", "registration", "weights", "wire"},
     {"world_model", "data"},
     {"policies", "envs", "rewards"},
-    {"evaluation", "training"},
+    {"evaluation", "training", "serve"},
     {"cli", "__main__", "examples"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
