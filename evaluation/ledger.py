@@ -14,13 +14,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from v2w_gym.config import from_dict
+from v2w_gym.rewards.judge import Verdict
 
-Verdict = Literal["success", "failure", "unscorable"]
 Key = tuple[str, str, int]
 
 _PATIENCE = 60  # seconds; an append takes milliseconds
