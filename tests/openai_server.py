@@ -1,19 +1,19 @@
-"""A loopback server that speaks OpenAI's chat completions as they are on the wire, and fails as servers fail.
+"""A loopback server that speaks OpenAI's chat completions as they are on the wire, and fails as servers do.
 
     with OpenAIServer(lambda asked: completion("It is shut.\\nAnswer: yes")) as server:
         server.url  # "http://127.0.0.1:PORT/v1", the base_url of a client
         server.asked  # every request so far, in order of arrival
 
-What happens to a request is decided by one function, ``respond(asked: Asked) -> Answer``, given to the class or
-set later (``server.respond = ...``); it runs in the request's own thread, one request at a time. An outage for
-half of the calls::
+What happens to a request is decided by one function, ``respond(asked: Asked) -> Answer``, given to the class
+or set later (``server.respond = ...``); it is called for one request at a time. An outage for half of the
+calls::
 
     server.respond = lambda asked: error(503) if asked.number % 2 else completion("Answer: yes")
 
-``completion(text, ...)`` is a reply, ``error(status, shape=...)`` an error as OpenAI, vLLM, llama.cpp or Ollama
-write it, and ``Answer`` any bytes at all: late (``late``), a byte at a time (``drip``), cut off (``cut``), with a
-wrong length (``length``). ``server.stop()`` refuses connections from then on; ``server.start()`` listens again at
-the same port.
+``completion(text, ...)`` is a reply, ``error(status, shape=...)`` an error as OpenAI, vLLM, llama.cpp or
+Ollama write it, and ``Answer`` any bytes at all: late (``late``), a byte at a time (``drip``), cut off
+(``cut``), with a wrong length (``length``). ``server.stop()`` refuses connections from then on, and
+``server.start()`` listens again at the same port.
 """
 
 from __future__ import annotations
@@ -245,15 +245,16 @@ class _Listener(ThreadingHTTPServer):
 
 def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
-            data = self.rfile.read(int(self.headers["Content-Length"]))
+        def do_POST(self) -> None:
+            data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
             try:
-                self._send(server._decide(self.path, headers, json.loads(data)))
+                self._send(server._decide(self.path, headers, json.loads(data or b"{}")))
             except ConnectionError:
                 self.close_connection = True
 
-        do_GET = do_POST  # noqa: N815  # a client that follows a redirect may come so
+        def do_GET(self) -> None:  # a client that follows a redirect comes so
+            self.do_POST()
 
         def _send(self, answer: Answer) -> None:
             server._wait(answer.late)
