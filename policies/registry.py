@@ -1,4 +1,4 @@
-"""Policies by name: the shipped ones, and yours by ``module:attr`` or ``path/to/file.py:attr``."""
+"""Policies by name: shipped ones, yours as ``module:attr`` or ``path/to/file.py:attr``, and checkpoints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from typing import Any, cast
 
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.shipped import SHIPPED
+
+MAKERS: dict[str, str] = {
+    "sb3": "v2w_gym.policies.sb3:from_spec",
+    "torch": "v2w_gym.policies.modules:from_spec",
+    "replay": "v2w_gym.policies.recorded:from_spec",
+    "planner": "v2w_gym.policies.planner:from_spec",
+}
+"""Prefix of a spec to the function that makes the policy, given the whole spec; imported when it is needed.
+
+A prefix whose whole spec may be the prefix alone, such as ``planner``, needs no colon.
+"""
 
 
 def names() -> list[str]:
@@ -27,22 +38,53 @@ def load(name: str) -> Policy:
         near = difflib.get_close_matches(name, SHIPPED, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"shipped: {names()}"
         raise ValueError(
-            f"unknown policy {name!r}; {hint} Your own joins as module:attr or path/to/file.py:attr"
+            f"unknown policy {name!r}; {hint} Your own joins as module:attr or path/to/file.py:attr, "
+            f"others by a prefix: {', '.join(f'{prefix}:...' for prefix in MAKERS)}"
         )
     return SHIPPED[name].make()
 
 
 def resolve(spec: str) -> Policy:
-    """A policy from a shipped name, from ``module:attr`` or from ``path/to/file.py:attr``.
+    """A policy from a text.
 
-    ``attr`` is an object with ``act(observation)``, or a class or function that makes one when called without
-    arguments.
+    ==============================  ======================================================================
+    spec                            policy
+    ==============================  ======================================================================
+    ``converged``                   a shipped one
+    ``module:attr``                 an object with ``act(observation)``, or a class or function that makes
+                                    one when called without arguments
+    ``path/to/file.py:attr``        the same, from a file
+    ``sb3:FILE.zip``                a model of Stable-Baselines3, see ``sb3.py``
+    ``torch:FILE.pt2``              an exported or scripted torch module, see ``modules.py``
+    ``replay:FOLDER``               recorded actions again, see ``recorded.py``
+    ``planner``                     the cross-entropy method in the shipped world, see ``planner.py``
+    ==============================  ======================================================================
+
+    ``MAKERS`` has every prefix. Options follow after commas: ``sb3:FILE.zip,deterministic=false``.
 
     Raises:
-        ValueError: an unknown name, no such module, file or attribute, or something that cannot act.
+        ValueError: an unknown name, no such module, file or attribute, or something that cannot act; the
+            message names the spec.
+        ImportError: a package that this kind of policy needs is missing.
     """
-    if ":" not in spec:
+    prefix, colon, _ = spec.partition(":")
+    if prefix in MAKERS and (colon or spec not in SHIPPED):
+        return _made(MAKERS[prefix], spec)
+    if not colon:
         return load(spec)
+    return _found(spec)
+
+
+def _made(maker: str, spec: str) -> Policy:
+    module, _, attribute = maker.partition(":")
+    try:
+        return cast(Policy, getattr(importlib.import_module(module), attribute)(spec))
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"policy {spec!r}: {error}") from error
+
+
+def _found(spec: str) -> Policy:
+    """From ``module:attr`` or ``path/to/file.py:attr``."""
     source, _, attribute = spec.rpartition(":")
     module = _from_file(Path(source)) if source.endswith(".py") else _from_name(source)
     if not hasattr(module, attribute):
@@ -51,7 +93,7 @@ def resolve(spec: str) -> Policy:
         raise ValueError(f"{source} has no {attribute!r}{hint}")
     found = getattr(module, attribute)
     if isinstance(found, type) or (callable(found) and not hasattr(found, "act")):
-        found = _make(spec, found)
+        found = _called(spec, found)
     if not callable(getattr(found, "act", None)):
         raise ValueError(
             f"policy {spec!r} must have a method act(observation) -> actions (b, a), "
@@ -60,7 +102,7 @@ def resolve(spec: str) -> Policy:
     return cast(Policy, found)
 
 
-def _make(spec: str, factory: Any) -> Any:
+def _called(spec: str, factory: Any) -> Any:
     try:
         return factory()
     except Exception as error:
@@ -74,8 +116,11 @@ def _from_name(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
+        near = difflib.get_close_matches(name, MAKERS, n=1)
+        hint = f"; did you mean {near[0]}:...?" if near else ""
         raise ValueError(
-            f"cannot import {name!r} ({error}); is it installed, or meant as a path/to/file.py:attr?"
+            f"cannot import {name!r} ({error}){hint}; is it installed, or meant as a path/to/file.py:attr? "
+            f"Prefixes with a meaning of their own: {', '.join(MAKERS)}"
         ) from error
 
 
