@@ -18,7 +18,7 @@ from gymnasium import spaces
 from v2w_gym.arrays import Array, Arrays, host
 from v2w_gym.data.episode import ActionArray
 from v2w_gym.envs import keyboard
-from v2w_gym.envs.world import ActionSpec
+from v2w_gym.envs.action_spec import ActionSpec
 from v2w_gym.shapes import check_action, check_shape, within
 
 PLANAR = ("dx", "dy", "dyaw")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -12,37 +12,19 @@ from gymnasium.vector import VectorActionWrapper, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from v2w_gym.data.episode import ActionArray
+from v2w_gym.envs.action_spec import ActionSpec
 from v2w_gym.envs.actions import BoxActions
 from v2w_gym.envs.domains import RT1_ACTIONS
-from v2w_gym.envs.world import ActionSpec
+from v2w_gym.envs.grippers import GRIPPERS, Gripper
 
-Gripper = Literal["closing", "opening", "openness", "closedness"]
-"""What the seventh number means.
-
-==============  ===============================================  ========================================
-``closing``     -1 opens, 0 holds, +1 closes                     RT-1, SIMPLER's google_robot, LIBERO
-``opening``     -1 closes, 0 holds, +1 opens                     SIMPLER's widowx_bridge
-``openness``    0 closed .. 1 open                               BridgeData, many Open X-Embodiment policies
-``closedness``  0 open .. 1 closed                               DROID
-==============  ===============================================  ========================================
-
-The third column names places where we know it to be met; ask the policy's own documentation.
-"""
-
-_GRIPPERS = {  # low, high, and the line gain * number + shift that gives RT-1's field
-    "closing": (-1.0, 1.0, 1.0, 0.0),
-    "opening": (-1.0, 1.0, -1.0, 0.0),
-    "openness": (0.0, 1.0, -2.0, 1.0),
-    "closedness": (0.0, 1.0, 2.0, -1.0),
-}
 _GOES_ON = 8  # the terminate field that is 1 while an episode goes on
 
 
 def arm_spec(gripper: Gripper = "closing") -> ActionSpec:
     """Names, ranges and units of the seven numbers."""
-    if gripper not in _GRIPPERS:
-        raise ValueError(f"gripper must be one of {list(get_args(Gripper))}, got {gripper!r}")
-    low, high, _, _ = _GRIPPERS[gripper]
+    if gripper not in GRIPPERS:
+        raise ValueError(f"gripper must be one of {list(GRIPPERS)}, got {gripper!r}")
+    low, high = GRIPPERS[gripper].low, GRIPPERS[gripper].high
     turn = math.pi / 2
     return ActionSpec(
         kind="raw",
@@ -50,6 +32,10 @@ def arm_spec(gripper: Gripper = "closing") -> ActionSpec:
         low=(-1.0, -1.0, -1.0, -turn, -turn, -turn, low),
         high=(1.0, 1.0, 1.0, turn, turn, turn, high),
         unit=(*["metres per step"] * 3, *["radians per step"] * 3, "1"),
+        frame=RT1_ACTIONS.frame,
+        mode=RT1_ACTIONS.mode,
+        gripper=gripper,
+        data=RT1_ACTIONS.data,
     )
 
 
@@ -70,7 +56,7 @@ class ArmMapping:
     def __init__(self, gripper: Gripper = "closing") -> None:
         self.spec = arm_spec(gripper)
         self._actions = BoxActions(self.spec)
-        self._gain, self._shift = _GRIPPERS[gripper][2:]
+        self._gain, self._shift = GRIPPERS[gripper].gain, GRIPPERS[gripper].shift
         self.space = self._actions.space
 
     def __call__(self, arm: Any, lead: tuple[int, ...] = ()) -> ActionArray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from v2w_gym.data.framing import Framing
 from v2w_gym.envs import keyboard
-from v2w_gym.envs.world import ActionSpec
+from v2w_gym.envs.action_spec import ActionSpec
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ RT1_ACTIONS = ActionSpec(
     low=(-1.0, -1.0, -math.pi, -1.0, -_TURN, -_TURN, -_TURN, 0.0, 0.0, 0.0, -1.0, -1.0, -1.0),
     high=(1.0, 1.0, math.pi, 1.0, _TURN, _TURN, _TURN, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
     unit=(_METRES, _METRES, _RADIANS, "1", *[_RADIANS] * 3, "1", "1", "1", *[_METRES] * 3),
+    frame="base",
+    mode="delta",
+    gripper="closing",
+    data="fractal20220817_data",
 )
 """The fields of an RT-1 policy's output, one after the other and not normalised.
 
@@ -74,6 +78,9 @@ RECON_ACTIONS = ActionSpec(
     low=(-2.5 * _WAYPOINT, -4.0 * _WAYPOINT, -math.pi),
     high=(5.0 * _WAYPOINT, 4.0 * _WAYPOINT, math.pi),
     unit=(_METRES, _METRES, _RADIANS),
+    frame="base",
+    mode="delta",
+    data="recon",
 )
 """Pose of the next frame seen from this one. The model reads -1..1 for dx and dy, and dyaw as it is, so
 standing still is (-1/3, 0, 0) to it."""

@@ -24,6 +24,7 @@ from typing import Any, Literal, cast
 from v2w_gym import config as configuration
 from v2w_gym.data.framing import Framing
 from v2w_gym.data.starts import StartContexts
+from v2w_gym.envs.action_spec import ActionSpec
 from v2w_gym.envs.deferred import Deferred
 from v2w_gym.envs.integrity import WORLD_FILE, verify, write_hashes
 from v2w_gym.registration import (
@@ -40,58 +41,6 @@ __all__ = ["ActionSpec", "DetectorSpec", "World", "WorldConfig", "write_hashes"]
 
 _NOT_MODEL = ("detector", "starts", "credibility", "reality.json")
 _models: dict[tuple[str, ...], WorldModel] = {}  # weights are shared by all environments of the process
-
-
-@dataclass(frozen=True)
-class ActionSpec:
-    """What the components that the model reads mean; one entry each per component.
-
-    ==================  =======================================  ===========================================
-    kind                the environment takes                    the model reads
-    ==================  =======================================  ===========================================
-    ``normalised``      -1..1, which stands for low..high        the same
-    ``raw``             low..high, in their units                the same
-    ``metric``          dx, dy, dyaw in low..high                dx and dy with low..high mapped onto -1..1,
-                                                                 dyaw as it is
-    ``keyboard_mouse``  a ``Dict`` of keys, clicks, mouse bins   51 components, each 0 or 1
-    ==================  =======================================  ===========================================
-
-    Attributes:
-        names: e.g. ``("dx", "dy", "dz", "gripper")``.
-        low: smallest value of each component, in ``unit``.
-        high: largest value of each component, in ``unit``.
-        unit: one for all or one per component, e.g. ``"metres per step"``, or ``"1"`` for a bare number.
-        kind: as above.
-    """
-
-    names: tuple[str, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    unit: str | tuple[str, ...]
-    kind: Literal["normalised", "raw", "metric", "keyboard_mouse"] = "normalised"
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        """The unit of each component."""
-        return (self.unit,) * len(self.names) if isinstance(self.unit, str) else self.unit
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.unit, str):
-            object.__setattr__(self, "unit", tuple(self.unit))  # a list when it comes from a file
-        if not len(self.names) == len(self.low) == len(self.high) > 0:
-            raise ValueError(
-                "action needs as many lows and highs as names (at least one), "
-                f"got {len(self.names)} names, {len(self.low)} lows, {len(self.high)} highs"
-            )
-        if len(self.units) != len(self.names) or not all(isinstance(unit, str) for unit in self.units):
-            raise ValueError(
-                f"action needs one unit (a text), or one for each of its {len(self.names)} components, "
-                f"got {self.unit!r}"
-            )
-        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
-            raise ValueError(
-                f"each low of the action must lie below its high, got {self.low} and {self.high}"
-            )
 
 
 @dataclass(frozen=True)
