@@ -1,7 +1,7 @@
 """The progress rubric: how far a task got, on a scale of grades, less what artefacts make hard to believe.
 
-A grade carries more than yes or no does: with graded progress imagined and real success agree better than with
-verdicts (RoboWorld, arXiv 2607.01060, grades from 0 to 5). In imagined clips an object may vanish or jump, and
+A grade carries more than yes or no does: with graded progress, imagination and reality agree better than with
+verdicts (RoboWorld, arXiv 2607.01060, which grades from 0 to 5). Imagined objects may vanish or jump, and
 progress that came about in that way is discounted.
 """
 
