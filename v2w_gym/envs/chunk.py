@@ -57,7 +57,7 @@ def play(imagination: Imagination, slots: Sequence[int], vectors: Array) -> tupl
         steps["pixels"].append(arrays.copy(imagination.frames))
         steps["terminated"].append(arrays.take(imagination.terminated.copy()))
         steps["truncated"].append(arrays.take(imagination.truncated.copy()))
-        steps["success_prob"].append(arrays.copy(imagination.success_prob))
+        steps["success_prob"].append(imagination.probabilities())
         if imagination.credibility is not None:
             steps["credibility"].append(arrays.copy(imagination.credibility))
     stacked = {key: arrays.stack(values) for key, values in steps.items()}

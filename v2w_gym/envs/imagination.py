@@ -19,7 +19,7 @@ from v2w_gym.envs.infos import entries
 from v2w_gym.envs.requests import NOISE_SEEDS, Request
 from v2w_gym.envs.settings import Parts, Settings
 from v2w_gym.envs.snapshot import Episodes, Snapshot
-from v2w_gym.rewards.base import judge
+from v2w_gym.rewards.base import fresh, judge, resume, seen
 from v2w_gym.rewards.unjudged import Unjudged
 from v2w_gym.shapes import vouched
 
@@ -36,7 +36,7 @@ class Imagination:
         arrays: the kind of array that results are; NumPy's for all but ``frames``, ``success_prob`` and
             ``credibility``.
         frames: ``(b, h, w, 3)`` uint8, the newest frame of each slot.
-        success_prob: ``(b,)`` float, the detector's probability for it.
+        success_prob: ``(b,)`` float, the detector's probability for it; NaN where it could not tell.
         succeeded: ``(b,)`` bool, whether that makes it a success.
         credibility: ``(b,)`` float32 in 0..1, how far it can be believed; None where the world cannot tell.
         elapsed: ``(b,)`` int64, steps since the reset.
@@ -49,6 +49,8 @@ class Imagination:
 
     def __init__(self, parts: Parts, settings: Settings, slots: int) -> None:
         self._parts = parts
+        self._detector = fresh(parts.detector)
+        self._abstains = bool(getattr(self._detector, "abstains", False))
         self._settings = settings
         self._state: Any = None
         self._lent = False  # whether a snapshot holds the same state, which must then not be written into
@@ -88,13 +90,13 @@ class Imagination:
             assert context is not None  # else the request would have been refused
             contexts.append(context)
             tasks.append(request.task or self._parts.config.instructions[0])
-        fresh = self._encode(slots, contexts, seeds)
+        begun = self._encode(slots, contexts, seeds)
         frames = np.stack([context.frames[-1] for context in contexts])
-        self._parts.detector.reset(tasks, slots)
-        success_prob = self.arrays.take(judge(self._parts.detector, frames, slots))
+        believed = [self._believed(state, np.zeros(len(group), np.int64)) for group, state in begun]
+        self._detector.reset(tasks, slots)
+        success_prob = self.arrays.take(judge(self._detector, frames, slots))
         (succeeded,) = self.arrays.read(self._is_success(success_prob))
-        believed = [self._believed(state, np.zeros(len(group), np.int64)) for group, state in fresh]
-        for (group, state), credibility in zip(fresh, believed, strict=True):
+        for (group, state), credibility in zip(begun, believed, strict=True):
             self._commit_state(group, state, credibility)
         self._commit_frames(slots, self.arrays.take(frames), success_prob, succeeded)
         for slot, context, task in zip(slots, contexts, tasks, strict=True):
@@ -130,11 +132,13 @@ class Imagination:
         Raises:
             ValueError: actions that turn out to be bad.
         """
+        if hasattr(self._detector, "seen"):  # it would remember a step that turns out not to be one
+            actions = actions.checked(self.arrays)
         before = self._state if self._everyone(slots) else self._state[list(slots)]
         state = self._parts.model.step(before, vouched(actions.vectors))
         frames = self._parts.model.decode(state.latent)
-        success_prob = self.arrays.take(judge(self._parts.detector, frames, slots))
         credibility = self._believed(state, self.elapsed[list(slots)] + 1)
+        success_prob = self.arrays.take(judge(self._detector, frames, slots))
         doubtful = self._doubtful(credibility)
         valid = [] if actions.valid is None else [actions.valid]
         asked = (self._is_success(success_prob), *doubtful, *valid)
@@ -168,6 +172,7 @@ class Imagination:
             ),
             tuple(self.tasks[i] for i in rows),
             tuple(self._starts[i] for i in rows),
+            seen(self._detector, rows),
         )
 
     def restore(self, slots: Sequence[int], snapshot: Snapshot) -> None:
@@ -186,13 +191,13 @@ class Imagination:
                 f"the snapshot holds {len(snapshot)} episodes, to be restored into {len(slots)} slots; "
                 "snapshot[[0, 0, 0]] takes its first one three times"
             )
-        self._parts.detector.reset(snapshot.tasks, slots)
         held = snapshot.episodes
         success_prob = self.arrays.take(held.success_prob)
         (succeeded,) = self.arrays.read(self._is_success(success_prob))
         state = snapshot.state.to(self._parts.model.device)
         known = held.credibility
         credibility = self._believed(state, held.elapsed) if known is None else self.arrays.single(known)
+        resume(self._detector, snapshot.tasks, slots, snapshot.seen, held.success_prob)
         self._commit_state(slots, state, credibility)
         self._lent = self._lent or self._everyone(slots)
         self._commit_frames(slots, self.arrays.take(held.frames), success_prob, succeeded)
@@ -242,36 +247,43 @@ class Imagination:
         return slice(None) if self._everyone(slots) else list(slots)
 
     def _is_success(self, success_prob: Array) -> Array:
-        return success_prob >= float(self._parts.detector.threshold)
+        return success_prob >= float(self._detector.threshold)
 
     def rewards(self, slots: Sequence[int]) -> Array:
         """``(b,)`` float, 0.0 but in ``slots``: success of the newest frame, or its probability."""
         dense = self._settings.reward == "dense"
-        gained = self.success_prob if dense else self._is_success(self.success_prob) * 1.0
+        gained = _told(self.success_prob) if dense else self._is_success(self.success_prob) * 1.0
         if len(slots) == len(self.started):
             return self.arrays.copy(gained)
         rewards, rows = self.arrays.take(np.zeros(len(self.started))), list(slots)
         rewards[rows] = gained[rows]
         return rewards
 
+    def probabilities(self) -> Array:
+        """A copy of ``success_prob`` for infos; 0.0 for NaN where these say beside it what was judged."""
+        return _told(self.success_prob) if self._abstains else self.arrays.copy(self.success_prob)
+
     def facts(self) -> dict[str, Any]:
         """What is known of the newest frames, a row per slot: fresh arrays, always the same keys, no clocks.
 
-        Some keys are there only where they say something: ``judged``, which is False, where nothing judges
-        success; ``preset`` where the model is a stand-in; ``credibility`` where the world can tell; and
-        ``truncated_because`` where that ends episodes.
+        Some keys are there only where they say something: ``judged`` where nothing judges success, or not
+        every frame: it is False where a probability of 0.0 says nothing; ``preset`` where the model is a
+        stand-in; ``credibility`` where the world can tell; and ``truncated_because`` where
+        that ends episodes.
         """
         slots = len(self.started)
         facts: dict[str, Any] = {
             "is_success": self._is_success(self.success_prob),
-            "success_prob": self.arrays.copy(self.success_prob),
+            "success_prob": self.probabilities(),
             "task": entries(self.tasks),
             "init_state": entries(self._starts),
             "frame_index": self._context_length - 1 + self.elapsed,
             "elapsed_steps": self.elapsed.copy(),
         }
-        if isinstance(self._parts.detector, Unjudged):
+        if isinstance(self._detector, Unjudged):
             facts["judged"] = np.zeros(slots, np.bool_)
+        elif self._abstains:
+            facts["judged"] = self.success_prob == self.success_prob
         if self._parts.config.preset is not None:
             facts["preset"] = entries([self._parts.config.preset] * slots)
         if self.credibility is not None:
@@ -280,3 +292,11 @@ class Imagination:
             why = np.where(doubtful[0], "not credible", "horizon")
             facts["truncated_because"] = entries(np.where(self.truncated, why, "").tolist())
         return facts
+
+
+def _told(success_prob: Array) -> Array:
+    """``(b,)`` float, a probability that is a number in any case: 0.0 for NaN. A copy."""
+    judged = success_prob == success_prob  # also of tensors
+    told = success_prob * 1.0
+    told[~judged] = 0.0
+    return told

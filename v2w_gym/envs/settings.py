@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -16,9 +16,13 @@ from v2w_gym.envs.actions import Actions, actions_of
 from v2w_gym.envs.world import World, WorldConfig, check_sizes
 from v2w_gym.registration import GENERIC_ID, SHIPPED_WORLDS
 from v2w_gym.rewards.base import SuccessDetector
+from v2w_gym.rewards.judge import ClipJudge
+from v2w_gym.rewards.watching import EVERY, Watching
 from v2w_gym.world_model.base import Believer, WorldModel
 
 WorldLike = str | Path | World | WorldConfig
+DetectorLike = SuccessDetector | ClipJudge | str | Path
+"""A success detector, a judge of clips, or the name or YAML file of one."""
 StartsLike = Starts | str | Path | FrameArray
 """Start contexts, or what :func:`~v2w_gym.data.outside.starts_from` makes them of."""
 
@@ -47,6 +51,8 @@ class Settings:
         preset: ``"tiny-random"`` opens a released id with a small model of random weights, to try code with.
         credibility: say in ``info["credibility"]`` how far each frame can be believed, where the world can
             tell; False saves the little that it costs.
+        judge_every: steps between two asks of a judge of clips, where ``detector`` names or is one; the
+            episode's last step is judged in any case.
         stop_when_not_credible: truncate an episode at the first frame whose credibility is below the world's
             threshold; ``info["truncated_because"]`` then says ``"not credible"``, else ``"horizon"``.
     """
@@ -65,6 +71,7 @@ class Settings:
     weights: str | Path | None = None
     preset: Literal["tiny-random"] | None = None
     credibility: bool = True
+    judge_every: int = EVERY
     stop_when_not_credible: bool = False
 
     def __post_init__(self) -> None:
@@ -74,6 +81,8 @@ class Settings:
                 raise ValueError(
                     f"{name} must be at least 1 step, got {value}; leave it out to take the world's"
                 )
+        if self.judge_every < 1:
+            raise ValueError(f"judge_every must be at least 1 step, got {self.judge_every}")
         if self.context_frames is not None and self.context_frames < 1:
             raise ValueError(
                 f"context_frames must be at least 1, got {self.context_frames}; leave it out to take all"
@@ -107,7 +116,7 @@ def gather(
     world: WorldLike | Parts | None,
     settings: Settings,
     model: WorldModel | None = None,
-    detector: SuccessDetector | None = None,
+    detector: DetectorLike | None = None,
     starts: StartsLike | None = None,
 ) -> Parts:
     """Open ``world``; an object given for one of its parts takes that part's place.
@@ -118,7 +127,7 @@ def gather(
         settings: device, dtype, sampler, context_frames, weights, preset and what is said of credibility are
             read.
         model: a world model; the world's credibility was not made for it and is left out.
-        detector: a success detector.
+        detector: a success detector, a judge of clips, or the name or YAML of one.
         starts: start contexts, or an image, a clip, a folder of them, or an array.
 
     Raises:
@@ -137,6 +146,7 @@ def gather(
         if model is None or detector is None or starts is None:
             raise ValueError("a bare WorldConfig needs the objects model, detector and starts beside it")
         actions = actions_of(world.action)
+        detector = _detector(detector, world, settings)
         parts = Parts(world, model, detector, _starts(starts, world, actions, settings), actions)
     else:
         opened = world if isinstance(world, World) else World.open(world, settings.weights, settings.preset)
@@ -147,7 +157,9 @@ def gather(
             model
             if model is not None
             else opened.deferred_model(settings.device, settings.sampler, dtype=settings.dtype),
-            detector if detector is not None else opened.detector(settings.device),
+            opened.detector(settings.device)
+            if detector is None
+            else _detector(detector, opened.config, settings),
             opened.starts() if brought is None and opened.ships_starts else brought,
             actions,
             opened.believer(settings.device) if settings.credibility and model is None else None,
@@ -160,6 +172,17 @@ def gather(
             "meaning; leave it out, or teach the world: v2w credibility fit --help"
         )
     return parts
+
+
+def _detector(given: DetectorLike, config: WorldConfig, settings: Settings) -> SuccessDetector:
+    """A judge of clips, opened if it is named, watches the episodes."""
+    if isinstance(given, str | Path):
+        from v2w_gym.rewards.judges import open_judge
+
+        given = open_judge(given, device=settings.device)
+    if hasattr(given, "score"):
+        return cast(SuccessDetector, given)
+    return Watching(cast(ClipJudge, given), settings.judge_every, settings.steps(config), config.fps)
 
 
 def _starts(starts: StartsLike, config: WorldConfig, actions: Actions, settings: Settings) -> Starts:

@@ -16,11 +16,10 @@ from v2w_gym.envs.chunk import encode_chunk, play
 from v2w_gym.envs.facts import EpisodeFacts
 from v2w_gym.envs.imagination import Imagination
 from v2w_gym.envs.infos import info_of
-from v2w_gym.envs.settings import Settings, StartsLike, WorldLike, gather
+from v2w_gym.envs.settings import DetectorLike, Settings, StartsLike, WorldLike, gather
 from v2w_gym.envs.snapshot import Snapshot
 from v2w_gym.envs.vector import WorldModelVectorEnv, forked
 from v2w_gym.envs.viewer import RENDER_MODES, open_viewer
-from v2w_gym.rewards.base import SuccessDetector
 from v2w_gym.world_model.base import WorldModel
 
 
@@ -33,7 +32,8 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, Any]):
         render_mode: None, ``"rgb_array"`` or ``"human"``.
         model: object in place of the world's model. Give objects to this constructor only: ``gymnasium.make``
             copies its keywords whenever a wrapper's ``spec`` is read.
-        detector: object in place of the world's success detector.
+        detector: in place of the world's success detector: the name or YAML of a judge of clips, or an
+            object, a detector or a judge; see :class:`~v2w_gym.rewards.watching.Watching`.
         starts: in place of the world's start contexts: an object, or an image, a clip (``.mp4``, ``.npz``), a
             folder of either, or an array; see :func:`~v2w_gym.data.outside.starts_from`.
         **settings: the fields of :class:`~v2w_gym.envs.settings.Settings`.
@@ -54,7 +54,7 @@ class WorldModelEnv(EpisodeFacts, gymnasium.Env[spaces.Observation, Any]):
         *,
         render_mode: str | None = None,
         model: WorldModel | None = None,
-        detector: SuccessDetector | None = None,
+        detector: DetectorLike | None = None,
         starts: StartsLike | None = None,
         **settings: Any,
     ) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from v2w_gym.arrays import Array, host
+from v2w_gym.data.episode import FrameArray
+from v2w_gym.rewards.base import Seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,11 @@ class Episodes:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Episodes of one or more slots at one moment. Success detectors with a memory of their own lose it.
+    """Episodes of one or more slots at one moment.
+
+    A success detector that needs the beginning of an episode finds it in ``seen``. Where that is None,
+    because the snapshot was taken with another detector, it cannot judge the rest: ``info["judged"]`` is
+    False up to the next reset.
 
     Attributes:
         model_hash: names the world model that they belong to.
@@ -56,6 +62,7 @@ class Snapshot:
         episodes: everything else.
         tasks: instruction of each row.
         starts: id of the start of each row.
+        seen: frames of each row from its start on, where the detector keeps them; None where it does not.
     """
 
     model_hash: str
@@ -63,6 +70,7 @@ class Snapshot:
     episodes: Episodes
     tasks: tuple[str, ...]
     starts: tuple[str, ...]
+    seen: Seen | None = None
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -76,6 +84,7 @@ class Snapshot:
             episodes=Episodes(**{name: values[rows] for name, values in self.episodes.known().items()}),
             tasks=tuple(self.tasks[i] for i in rows),
             starts=tuple(self.starts[i] for i in rows),
+            seen=None if self.seen is None else tuple(self.seen[i] for i in rows),
         )
 
     def with_noise(self, seeds: Sequence[int]) -> Snapshot:
@@ -98,7 +107,7 @@ class Snapshot:
         if not isinstance(self.state, WorldState):
             raise TypeError(f"only states of Vid2World can be saved, got a {type(self.state).__name__}")
         facts = {"model_hash": self.model_hash, "tasks": self.tasks, "starts": self.starts}
-        beside = {name: host(values) for name, values in self.episodes.known().items()}
+        beside = {name: host(values) for name, values in self.episodes.known().items()} | self._packed()
         save_state(path, self.state, beside, facts)
 
     @classmethod
@@ -112,4 +121,22 @@ class Snapshot:
 
         state, arrays, facts = load_state(path)
         tasks, starts = tuple(facts["tasks"]), tuple(facts["starts"])
-        return cls(facts["model_hash"], state, Episodes(**arrays), tasks, starts)
+        seen = _unpacked(arrays.pop("seen", None), arrays.pop("seen_lengths", None))
+        return cls(facts["model_hash"], state, Episodes(**arrays), tasks, starts, seen)
+
+    def _packed(self) -> dict[str, npt.NDArray[Any]]:
+        """``seen`` as two arrays: all frames in one row, and how many of them each episode has."""
+        if self.seen is None:
+            return {}
+        known = [frames for frames in self.seen if frames is not None]
+        lengths = [0 if frames is None else len(frames) for frames in self.seen]
+        none = np.zeros((0, *self.episodes.frames.shape[1:]), np.uint8)
+        return {"seen": np.concatenate([none, *known]), "seen_lengths": np.array(lengths)}
+
+
+def _unpacked(frames: FrameArray | None, lengths: npt.NDArray[np.int64] | None) -> Seen | None:
+    """The opposite of ``Snapshot._packed``."""
+    if frames is None or lengths is None:
+        return None
+    parts = np.split(frames, np.cumsum(lengths)[:-1])
+    return tuple(part if len(part) else None for part in parts)

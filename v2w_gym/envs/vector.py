@@ -21,12 +21,11 @@ from v2w_gym.envs.attributes import SlotAttributes
 from v2w_gym.envs.chunk import encode_chunk, play
 from v2w_gym.envs.imagination import Imagination
 from v2w_gym.envs.infos import entries, infos_of, mask_of
-from v2w_gym.envs.settings import Parts, Settings, StartsLike, WorldLike, gather
+from v2w_gym.envs.settings import DetectorLike, Parts, Settings, StartsLike, WorldLike, gather
 from v2w_gym.envs.slot import Slot
 from v2w_gym.envs.snapshot import Snapshot
 from v2w_gym.envs.viewer import RENDER_MODES, open_viewer
 from v2w_gym.envs.world import no_starts
-from v2w_gym.rewards.base import SuccessDetector
 from v2w_gym.world_model.base import WorldModel
 
 if TYPE_CHECKING:
@@ -48,7 +47,8 @@ class WorldModelVectorEnv(SlotAttributes):
             ``"next_step"``: the next step resets it and ignores its action. ``"disabled"``: it stands still
             at no cost, with reward 0 and its flags up, until ``reset(options={"reset_mask": mask})``.
         model: object in place of the world's model.
-        detector: object in place of the world's success detector.
+        detector: in place of the world's success detector: the name or YAML of a judge of clips, or an
+            object, a detector or a judge; see :class:`~v2w_gym.rewards.watching.Watching`.
         starts: in place of the world's start contexts, as in the single environment.
         **settings: the fields of :class:`~v2w_gym.envs.settings.Settings`.
 
@@ -68,7 +68,7 @@ class WorldModelVectorEnv(SlotAttributes):
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = "same_step",
         model: WorldModel | None = None,
-        detector: SuccessDetector | None = None,
+        detector: DetectorLike | None = None,
         starts: StartsLike | None = None,
         **settings: Any,
     ) -> None:
