@@ -16,9 +16,10 @@ LAYERS = (
     {"cli", "__main__", "examples"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-SIDEWAYS = {("envs", "rewards"), ("evaluation", "training"), ("__main__", "cli")}
-"""Rooms of one layer that may know each other: a detector gives an environment its reward, and validation
-counts a detector's errors as its training does."""
+SIDEWAYS = {("envs", "rewards"), ("policies", "envs"), ("evaluation", "training"), ("__main__", "cli")}
+"""Rooms of one layer that may know each other: a detector gives an environment its reward, what a policy's
+actions mean is held against what a world's do, and validation counts a detector's errors as its training
+does."""
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,309 @@
+"""What a policy's numbers mean is held against what the world takes, and converted only on request."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from v2w_gym.envs.arm import ArmMapping, arm_spec
+from v2w_gym.envs.domains import DOMAINS, RT1_ACTIONS
+from v2w_gym.envs.world import ActionSpec, DetectorSpec, World, WorldConfig
+from v2w_gym.policies import units
+from v2w_gym.policies.adapted import adapt
+from v2w_gym.policies.contract import (
+    ActionContract,
+    ContractMismatch,
+    check_contract,
+    check_contracts,
+    with_data,
+    world_contract,
+)
+from v2w_gym.policies.gripper import StickyGripper
+from v2w_gym.policies.normaliser import Normaliser
+from v2w_gym.policies.repeated import Repeated
+
+SPEC = ActionSpec(
+    names=("dx", "dy", "gripper"),
+    low=(-0.04, -0.02, -1.0),
+    high=(0.04, 0.02, 1.0),
+    unit=("metres per action", "metres per action", "1"),
+    frame="world",
+    mode="delta",
+    gripper="closing",
+    data="drawer",
+)
+CONFIG = WorldConfig("toy", 0, (48, 48), 20.0, 6, 4, SPEC, ("close the drawer",), DetectorSpec("none"))
+WORLD = world_contract(CONFIG)
+RT1 = ActionContract.of_spec(RT1_ACTIONS, 3.0)
+ARM = ActionContract.of_spec(arm_spec("openness"), 3.0)
+
+
+class Says:
+    """Returns its rows, one after the other; notes what it is told."""
+
+    def __init__(self, contract, *rows):
+        self.contract, self.rows, self.asked, self.told = contract, list(rows), 0, []
+
+    def reset(self, instruction, slots):
+        self.told.append((list(instruction), list(slots)))
+
+    def seed(self, seeds):
+        self.told.append(list(seeds))
+
+    def act(self, observation):
+        self.asked += 1
+        row = self.rows[(self.asked - 1) % len(self.rows)]
+        return np.tile(np.asarray(row, np.float32), (len(observation["pixels"]), 1))
+
+
+SEEN = {"pixels": np.zeros((2, 48, 48, 3), np.uint8)}
+
+
+def values(contract, numbers):
+    gain, shift = contract.normaliser.line(len(contract.names))
+    return np.asarray(numbers) * gain + shift
+
+
+def test_a_world_says_what_it_takes():
+    assert WORLD.rate == CONFIG.fps
+    assert WORLD.normaliser.kind == "bounds"
+    np.testing.assert_allclose(values(WORLD, [1, -1, 1]), [0.04, -0.02, 1])
+    assert RT1.normaliser.kind == "none"
+    assert RT1.gripper_index == RT1.names.index("gripper_closedness")
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_a_world_takes_its_own_actions(name):
+    contract = ActionContract.of_spec(DOMAINS[name].action, DOMAINS[name].fps)
+    unstated = check_contract(contract, contract)
+    assert unstated == {"rt1": (), "recon": ()}.get(name, ("frame", "mode", "normaliser.data"))
+
+
+def test_the_shipped_world_has_a_contract():
+    contract = world_contract(World.open("Vid2World-DrawerClose-v0"))
+    assert contract.names == ("dx", "dy", "dz", "gripper")
+    assert contract.rate == 20
+
+
+DIFFERENT = [
+    ("names", replace(WORLD, names=("dx", "dz", "gripper")), "lacks ['dy'] and has ['dz']"),
+    ("names", replace(WORLD, names=("dy", "dx", "gripper")), "adapt(policy, world)"),
+    ("units", replace(WORLD, units=("centimetres per step", "metres per step", "1")), "adapt(policy, world)"),
+    ("units", replace(WORLD, units=("ells", "metres per step", "1")), "no factor is known"),
+    ("units", replace(WORLD, units=("metres per second", "metres per step", "1")), "no factor is known"),
+    ("range", replace(WORLD, low=(-0.05, -0.02, -1.0)), "clip=True"),
+    ("frame", replace(WORLD, frame="end effector"), "no robot"),
+    ("mode", replace(WORLD, mode="absolute"), "no robot"),
+    ("rate", replace(WORLD, rate=5.0), "Repeated(policy, 4)"),
+    ("rate", replace(WORLD, rate=40.0), "frames between"),
+    ("rate", replace(WORLD, rate=15.0), "1.33 times"),
+    ("gripper", replace(WORLD, gripper="opening"), "type adapt(policy, world)"),
+    ("gripper", replace(WORLD, gripper="openness"), 'gripper="sticky"'),
+    ("normaliser", replace(WORLD, normaliser=Normaliser(data="drawer")), "adapt(policy, world)"),
+    ("normaliser.data", with_data(WORLD, "bridge_orig"), "unnorm_key='drawer'"),
+]
+
+
+@pytest.mark.parametrize(("field", "contract", "line"), DIFFERENT)
+def test_a_difference_is_refused_with_what_to_type(field, contract, line):
+    with pytest.raises(ContractMismatch) as caught:
+        check_contract(contract, CONFIG)
+    assert caught.value.fields == (field,)
+    assert f"\n  {field}: got " in str(caught.value)
+    assert ", expected " in str(caught.value)
+    assert line in str(caught.value)
+
+
+def test_all_differences_are_named_at_once():
+    with pytest.raises(ContractMismatch) as caught:
+        check_contract(replace(WORLD, frame="base", mode="absolute", rate=5.0, gripper="opening"), WORLD)
+    assert set(caught.value.fields) == {"frame", "mode", "rate", "gripper"}
+
+
+def test_what_is_not_stated_is_not_compared_but_told():
+    bare = ActionContract(WORLD.names, WORLD.units, normaliser=with_data(WORLD, None).normaliser)
+    unstated = ("range", "frame", "mode", "rate", "gripper", "normaliser.data")
+    assert check_contract(bare, WORLD) == unstated
+    assert check_contract(WORLD, bare) == unstated
+
+
+def test_contracts_of_several_policies_are_checked_by_name():
+    check_contracts({"plain": object(), "fits": Says(WORLD, [0, 0, 0])}, CONFIG)
+    with pytest.raises(ContractMismatch, match=r"policy 'other': .*\n.*frame"):
+        check_contracts({"fits": Says(WORLD, [0, 0, 0]), "other": Says(replace(WORLD, frame="base"))}, CONFIG)
+    with pytest.raises(ValueError, match=r"does not say what its actions mean; set policy.contract"):
+        check_contract(object(), WORLD)
+    with pytest.raises(TypeError, match="ActionContract, got str"):
+        check_contract(type("P", (), {"contract": "metres"})(), WORLD)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"names": ("dx", "dx", "gripper")}, "each once"),
+        ({"low": (0.0,)}, "as many low"),
+        ({"units": ("m",)}, "as many units"),
+        ({"rate": 0.0}, "above 0"),
+        ({"gripper": "half"}, "gripper must be one of"),
+        ({"names": ("a", "b", "c")}, "called gripper"),
+        ({"normaliser": Normaliser("mean_std", mean=(0.0,), std=(1.0,))}, "for 1 components"),
+    ],
+)
+def test_a_contract_that_contradicts_itself_is_refused(changes, text):
+    with pytest.raises(ValueError, match=text):
+        replace(WORLD, **changes)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"kind": "bounds"}, "has low and high"),
+        ({"kind": "none", "low": (0.0,), "high": (1.0,)}, "has no numbers"),
+        ({"kind": "mean_std", "mean": (0.0,), "std": (0.0,)}, "std above 0"),
+        ({"kind": "quantile", "low": (1.0,), "high": (1.0,)}, "below its high"),
+        ({"kind": "bounds", "low": (0.0, 1.0), "high": (1.0,)}, "as many numbers"),
+        ({"kind": "bounds", "low": (float("nan"),), "high": (1.0,)}, "finite"),
+        ({"kind": "minmax"}, "kind must be"),
+    ],
+)
+def test_a_normaliser_without_the_right_numbers_is_refused(values, text):
+    with pytest.raises(ValueError, match=text):
+        Normaliser(**values)
+
+
+def test_units():
+    assert units.factor("centimetres per step", "metres per action") == pytest.approx(0.01)
+    assert units.factor("deg/step", "radians per step") == pytest.approx(np.pi / 180)
+    assert units.factor("1", "1") == 1.0
+    assert units.factor("metres", "radians") is None
+    assert units.factor("metres per second", "metres per step") is None
+
+
+KINDS = st.sampled_from(["none", "bounds", "quantile", "mean_std"])
+SIZES = st.floats(0.01, 100.0)
+
+
+@st.composite
+def contracts(draw):
+    """A contract with the components of SPEC, said in any way that can be converted."""
+    order = draw(st.permutations(range(3)))
+    names = tuple(SPEC.names[i] for i in order)
+    unit = [draw(st.sampled_from(["mm per step", "cm/action", "metres per step"])) for _ in range(2)] + ["1"]
+    kind = draw(KINDS)
+    low = tuple(-draw(SIZES) for _ in range(3))
+    high = tuple(draw(SIZES) for _ in range(3))
+    columns = {
+        "none": {},
+        "bounds": {"low": low, "high": high},
+        "quantile": {"low": low, "high": high, "applied": (True, draw(st.booleans()), False)},
+        "mean_std": {"mean": low, "std": high},
+    }[kind]
+    gripper = draw(st.sampled_from(["closing", "opening"]))
+    units_in_order = tuple(unit[i] for i in order)
+    return ActionContract(names, units_in_order, gripper=gripper, normaliser=Normaliser(kind, **columns))
+
+
+def _same_values(contract, numbers):
+    adapted = adapt(Says(contract, numbers), WORLD)
+    check_contract(adapted, WORLD)
+    got = values(WORLD, adapted.act(SEEN)[0].astype(np.float64))
+    given_values = values(contract, np.asarray(numbers, np.float32))
+    for name, value in zip(WORLD.names, got, strict=True):
+        i = contract.names.index(name)
+        wanted = given_values[i] * units.factor(contract.unit[i], WORLD.unit[WORLD.names.index(name)])
+        if name == "gripper" and contract.gripper == "opening":
+            wanted = -wanted
+        assert value == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+
+
+NUMBERS = st.lists(st.floats(-1, 1, width=32), min_size=3, max_size=3)
+
+
+@settings(max_examples=150, deadline=None)
+@given(contracts(), NUMBERS)
+def test_adapted_actions_mean_the_same(contract, numbers):
+    _same_values(contract, numbers)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None)
+@given(contracts(), NUMBERS)
+def test_adapted_actions_mean_the_same_in_many_cases(contract, numbers):
+    _same_values(contract, numbers)
+
+
+def test_what_no_formula_converts_is_refused_by_adapt_too():
+    for changes in ({"frame": "base"}, {"mode": "absolute"}, {"rate": 5.0}, {"units": ("ells", "cm", "1")}):
+        with pytest.raises(ContractMismatch):
+            adapt(Says(replace(WORLD, **changes), [0, 0, 0]), WORLD)
+    with pytest.raises(ContractMismatch, match="lacks"):
+        adapt(Says(replace(WORLD, names=("x", "y", "gripper")), [0, 0, 0]), WORLD)
+    with pytest.raises(ContractMismatch, match="hold is no state"):
+        adapt(Says(WORLD, [0, 0, 0]), replace(WORLD, gripper="openness"), gripper="follow")
+    with pytest.raises(ValueError, match='must be "follow" or "sticky"'):
+        adapt(Says(WORLD, [0, 0, 0]), WORLD, gripper="always")
+
+
+def test_a_wider_range_is_cut_off_on_request():
+    wide = replace(WORLD, low=(-0.08, -0.02, -1.0), normaliser=Normaliser())
+    with pytest.raises(ContractMismatch, match="range"):
+        adapt(Says(wide, [0, 0, 0]), WORLD)
+    assert adapt(Says(wide, [-0.08, 0.01, 1]), WORLD, clip=True).act(SEEN)[0].tolist() == [-1, 0.5, 1]
+
+
+def test_seven_numbers_of_an_arm_meet_an_rt1_world_as_its_own_mapping_has_them():
+    seven = [0.1, -0.2, 0.3, 0.05, 0, -0.1, 0.25]
+    with pytest.raises(ContractMismatch, match=r'gripper="sticky"'):
+        adapt(Says(ARM, seven), RT1)
+    adapted = adapt(Says(ARM, seven), RT1, gripper="follow")
+    check_contract(adapted, RT1)
+    np.testing.assert_allclose(adapted.act(SEEN)[0], ArmMapping("openness")(np.float32(seven)), atol=1e-6)
+
+
+def test_a_sticky_gripper_commands_at_changes_and_holds():
+    opened, closed = [0] * 6 + [1], [0] * 6 + [0]
+    policy = Says(ARM, opened, opened, *[closed] * 20)
+    adapted = adapt(policy, RT1, gripper="sticky")
+    adapted.reset(["x", "y"], [0, 1])
+    commands = np.stack([adapted.act(SEEN) for _ in range(20)])[:, :, RT1.gripper_index]
+    assert (commands[:, 0] == [0, 0, *[1] * 15, 0, 0, 0]).all()  # opens never, closes for fifteen steps
+    assert (commands[:, 0] == commands[:, 1]).all()
+    adapted.reset(["x"], [1])
+    policy.rows = [opened]
+    assert adapted.act(SEEN)[:, RT1.gripper_index].tolist() == [-1.0, 0.0]  # slot 1 has forgotten
+
+
+def test_sticky_gripper_hears_nothing_while_it_holds():
+    gripper = StickyGripper(repeat=3)
+    heard = [gripper.hold(np.array([c]))[0] for c in (0.2, 0.9, -1.0, -1.0, -1.0, 0.0)]
+    assert heard == [0.2, 0.9, 0.9, 0.9, -1.0, -1.0]
+    with pytest.raises(ValueError, match="at least 1"):
+        StickyGripper(0)
+
+
+def test_a_slow_policy_is_asked_rarely_and_its_motions_are_spread():
+    slow = replace(WORLD, rate=5.0)
+    policy = Says(slow, [1.0, -1.0, 1.0], [0.0, 0.0, -1.0])
+    repeated = Repeated(policy, 4)
+    assert check_contract(repeated, WORLD) == ()
+    repeated.reset(["a", "b"], [0, 1])
+    repeated.seed([1, 2])
+    actions = np.stack([repeated.act(SEEN) for _ in range(5)])
+    assert policy.asked == 2
+    np.testing.assert_allclose(values(WORLD, actions[:4, 0]).sum(0)[:2], [0.04, -0.02], atol=1e-6)
+    assert actions[:, 0, 2].tolist() == [1, 1, 1, 1, -1]
+    repeated.reset(["a"], [1])  # slot 1 asks anew, slot 0 goes on
+    before = actions[4, 0]
+    assert (repeated.act(SEEN)[0] == before).all()
+    assert policy.told[-1] == (["a"], [1])
+    absolute = Repeated(Says(replace(slow, mode="absolute"), [1.0, -1.0, 1.0]), 4)
+    assert absolute.act(SEEN)[0].tolist() == [1.0, -1.0, 1.0]
+    with pytest.raises(ValueError, match="mode="):
+        Repeated(Says(replace(slow, mode=None), [0, 0, 0]), 2)
+
+
+def test_actions_of_another_shape_than_the_contract_says_are_refused():
+    with pytest.raises(ValueError, match=r"act must return \(b, 3\)"):
+        adapt(Says(WORLD, [0, 0]), WORLD).act(SEEN)
