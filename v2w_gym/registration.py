@@ -20,6 +20,9 @@ RELEASED_WORLDS = {
 """Ids of the worlds whose weights their authors released, and the domain of each. The weights are fetched by
 hand: ``gym.make("v2w_gym:Vid2World-RT1-v0", weights="file, folder or hub id")``."""
 
+REMOTE_ID = "Vid2World-Remote-v0"
+"""The id of a world that ``v2w serve`` serves: ``gym.make("v2w_gym:Vid2World-Remote-v0", url=...)``."""
+
 
 def released_domain(env_id: str) -> str | None:
     """Domain of the released world that ``env_id`` (with or without ``v2w_gym:``) names, or None."""
@@ -44,3 +47,4 @@ def register_all() -> None:
             vector_entry_point="v2w_gym.envs.vector:WorldModelVectorEnv",
             kwargs={} if env_id == GENERIC_ID else {"world": env_id},
         )
+    gymnasium.register(id=REMOTE_ID, entry_point="v2w_gym.envs.remote:RemoteEnv")
