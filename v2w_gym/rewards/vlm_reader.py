@@ -1,0 +1,142 @@
+"""Asks a local vision-language model about clips and reads how likely it finds each answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from v2w_gym.rewards.answers import answer_tokens, log_probabilities
+from v2w_gym.rewards.chat import Show, model_inputs
+from v2w_gym.rewards.framechoice import FrameChoice
+from v2w_gym.rewards.judge import Clip
+from v2w_gym.rewards.pretrained import Dtype, Pretrained, open_pretrained
+from v2w_gym.rewards.prompts import Prompt
+
+FITS = (
+    "an image-text-to-text model, such as Qwen/Qwen2.5-VL-3B-Instruct, "
+    "HuggingFaceTB/SmolVLM-500M-Instruct or google/paligemma2-3b-mix-224"
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model says to one prompt about one clip.
+
+    Attributes:
+        logs: log-probability of each of the prompt's answers; empty if there is ``trouble``.
+        trouble: why there is no reading, or None.
+        tokens: read and written.
+    """
+
+    logs: tuple[float, ...] = ()
+    trouble: str | None = None
+    tokens: int = 0
+
+
+class VlmReader:
+    """A model, and how clips are shown to it.
+
+    Args:
+        loaded: model and processor.
+        frames: which frames are shown.
+        show: as pictures or as a video.
+        batch_size: clips at once; halved where memory does not suffice. Readings do not depend on it, but for
+            rounding.
+    """
+
+    def __init__(self, loaded: Pretrained, frames: FrameChoice, show: Show, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.loaded, self.frames, self.show, self.batch_size = loaded, frames, show, batch_size
+        self._tokens: dict[tuple[Any, ...], list[list[int]]] = {}
+
+    @classmethod
+    def open(
+        cls, source: str, frames: FrameChoice, show: Show, batch_size: int, dtype: Dtype, device: str
+    ) -> VlmReader:
+        """Load the model; see :func:`v2w_gym.rewards.pretrained.open_pretrained` for what can be wrong."""
+        loaded = open_pretrained(
+            source,
+            task="AutoModelForImageTextToText",
+            processor="AutoProcessor",
+            dtype=dtype,
+            device=device,
+            fits=FITS,
+        )
+        return cls(loaded, frames, show, batch_size)
+
+    def try_out(self, prompt: Prompt) -> None:
+        """Ask about one black frame, so that what does not fit shows before an episode is at stake.
+
+        Raises:
+            ValueError: as :meth:`read`.
+        """
+        self._forward([Clip(np.zeros((1, 64, 64, 3), np.uint8), "wait")], prompt)
+
+    def read(self, clips: Sequence[Clip], prompt: Prompt) -> list[Reading]:
+        """A reading per clip, in order.
+
+        Raises:
+            ValueError: the prompt's answers are no tokens of this model, or as ``model_inputs``.
+        """
+        readings = [Reading(trouble="the clip has no instruction to ask about")] * len(clips)
+        asked = [i for i, clip in enumerate(clips) if clip.instruction.strip()]
+        for start in range(0, len(asked), self.batch_size):
+            part = asked[start : start + self.batch_size]
+            for i, reading in zip(part, self._batch([clips[i] for i in part], prompt), strict=True):
+                readings[i] = reading
+        return readings
+
+    def _batch(self, clips: Sequence[Clip], prompt: Prompt) -> list[Reading]:
+        try:
+            return self._forward(clips, prompt)
+        except torch.OutOfMemoryError:
+            if len(clips) == 1:
+                return [Reading(trouble="the device ran out of memory over this clip: show fewer frames")]
+        half = len(clips) // 2  # outside the handler: there the traceback still holds the activations
+        return self._batch(clips[:half], prompt) + self._batch(clips[half:], prompt)
+
+    @torch.inference_mode()
+    def _forward(self, clips: Sequence[Clip], prompt: Prompt) -> list[Reading]:
+        model = self.loaded.model
+        inputs = model_inputs(self.loaded.processor, clips, self.frames, prompt, self.show)
+        lengths = [int(n) for n in inputs["attention_mask"].sum(dim=1)]
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+        if max(lengths) >= limit:
+            return self._without_long(clips, prompt, lengths, int(limit))
+        inputs.pop("labels", None)  # PaliGemma's processor adds them for training
+        inputs = inputs.to(model.device, model.dtype)  # only floating point takes the dtype
+        answer = model.generate(
+            **inputs, max_new_tokens=1, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+        logits = answer.logits[0].cpu()
+        rows = zip(logits, inputs["input_ids"], lengths, strict=True)
+        return [self._reading(row, ids.tolist(), length, prompt) for row, ids, length in rows]
+
+    def _reading(self, logits: torch.Tensor, ids: list[int], length: int, prompt: Prompt) -> Reading:
+        key = (prompt, *ids[-8:])
+        if key not in self._tokens:
+            self._tokens[key] = answer_tokens(self.loaded.processor.tokenizer, ids, prompt.answers)
+        logs = log_probabilities(logits, self._tokens[key])
+        if any(math.isnan(log) for log in logs):
+            return Reading(trouble="the model computed NaN; try dtype: fp32", tokens=length + 1)
+        if all(math.isinf(log) for log in logs):
+            return Reading(trouble="the model rules out every answer that counts", tokens=length + 1)
+        return Reading(tuple(logs), tokens=length + 1)
+
+    def _without_long(
+        self, clips: Sequence[Clip], prompt: Prompt, lengths: Sequence[int], limit: int
+    ) -> list[Reading]:
+        """Readings of the clips that the model can take in; the others say how much they are."""
+        fitting = [clip for clip, length in zip(clips, lengths, strict=True) if length < limit]
+        found = iter(self._batch(fitting, prompt) if fitting else [])
+        trouble = "{} tokens, but the model reads {}: show fewer or smaller frames"
+        return [
+            next(found) if length < limit else Reading(trouble=trouble.format(length, limit))
+            for length in lengths
+        ]
