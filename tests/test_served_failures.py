@@ -1,0 +1,373 @@
+"""Every way an endpoint can fail: no vote, a reason, no endless waiting, and never a word of the key."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import json
+import logging
+import pickle
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai_server import Answer, OpenAIServer, completion, error, reply, unused_port
+from test_served import clip, judge
+
+from v2w_gym.rewards.judge import Judgement
+from v2w_gym.rewards.prompts import Answer as Option
+from v2w_gym.rewards.prompts import Prompt
+from v2w_gym.rewards.served_answers import UnreadableError, from_logprobs, from_text
+from v2w_gym.rewards.served_http import message_of
+from v2w_gym.rewards.served_reply import parse
+
+SECRET = "sk-lives-only-in-the-environment-0123456789"
+FINE = completion("Answer: yes").body
+
+
+@pytest.fixture
+def server():
+    with OpenAIServer() as server:
+        yield server
+
+
+def only(server, answer, **endpoint):
+    """The judgement of one clip where the server always gives the same answer."""
+    server.respond = lambda asked: answer
+    (found,) = judge(server, endpoint=endpoint).judge([clip()])
+    return found
+
+
+def message(**keys):
+    return reply({"choices": [{"message": {"role": "assistant", **keys}, "finish_reason": "stop"}]})
+
+
+def parts(*kinds):
+    return [{"type": kind, kind: text} for kind, text in kinds]
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529 - 25])
+@pytest.mark.parametrize("shape", ["openai", "llama_cpp"])
+def test_what_may_pass_is_tried_again(server, status, shape):
+    found = only(server, error(status, "out of slots", shape), tries=3)
+    assert found.probability is None
+    assert f"answered {status}: out of slots (3 tries)" in found.reason
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+@pytest.mark.parametrize(
+    "shape", ["openai", "vllm", "vllm_old", "llama_cpp", "ollama", "ollama_native", "fastapi"]
+)
+def test_what_will_not_pass_is_told_at_once(server, status, shape):
+    found = only(server, error(status, "no model of that name", shape))
+    assert found.probability is None
+    assert f"answered {status}: no model of that name" in found.reason
+    assert len(server.asked) == 1
+
+
+NO_VOTE = {
+    "another shape": (reply({"hello": 1}), "no chat completion"),
+    "a list": (reply([1, 2]), "no chat completion"),
+    "null": (reply(None), "no chat completion"),
+    "choices that are none": (reply({"choices": 5}), "no chat completion"),
+    "no choices": (reply({"choices": []}), "no choices"),
+    "an empty choice": (reply({"choices": [{}]}), "empty"),
+    "a choice of null": (reply({"choices": [None]}), "empty"),
+    "content null": (completion(None), "empty"),
+    "content a number": (completion(5), "empty"),
+    "content empty": (completion("  \n "), "empty"),
+    "refusal": (completion(None, message={"refusal": "I cannot judge that"}), "refused: I cannot judge that"),
+    "refusal among parts": (completion(parts(("refusal", "I will not"))), "refused: I will not"),
+    "a tool call": (message(content=None, tool_calls=[{"type": "function"}]), "empty"),
+    "thoughts alone": (message(content=None, reasoning_content="Answer: yes"), "empty"),
+    "cut off": (completion("I see a drawer that\nAnswer: yes", finish="length"), "cut off by max_tokens"),
+    "filtered": (completion("Answer: yes", finish="content_filter"), "content filter"),
+}
+
+
+@pytest.mark.parametrize("name", NO_VOTE)
+def test_a_reply_without_an_answer_is_no_vote(server, name):
+    answer, says = NO_VOTE[name]
+    found = only(server, answer)
+    assert (found.probability, found.votes) == (None, (None,))
+    assert says in found.reason
+    assert "0 of 1 votes could be read, 1 are needed" in found.reason
+    assert len(server.asked) == 1
+
+
+def test_content_in_parts_is_read(server):
+    assert (
+        only(server, completion(parts(("text", "It is shut.\n"), ("text", "Answer: yes")))).probability == 1.0
+    )
+
+
+HTML = b"<html><body>Welcome to the wifi of this hotel</body></html>"
+BROKEN = {
+    "HTML in place of JSON": (Answer(HTML, headers={"Content-Type": "text/html"}), "Welcome to the wifi"),
+    "HTML of a gateway": (Answer(HTML, 502, {"Content-Type": "text/html"}), "502: <html>"),
+    "nothing": (Answer(b""), "no JSON but ''"),
+    "closed before a word": (Answer(FINE, cut=0), "failed"),
+    "closed in the middle": (Answer(FINE, cut=len(FINE) // 2), "failed"),
+    "a length too long": (Answer(FINE, length=len(FINE) + 9), "failed"),
+    "a length too short": (Answer(FINE, length=len(FINE) - 9), "no JSON"),
+    "another alphabet": (Answer('{"choices": "é"}'.encode("latin-1")), "no JSON"),
+    "deeper than any stack": (Answer(b"[" * 100_000), "no JSON"),
+    "an error in a good reply": (
+        reply({"error": {"message": "upstream is down", "code": 502}}),
+        "502: upstream",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_was_broken_on_the_way_is_asked_for_again(server, name):
+    answer, says = BROKEN[name]
+    found = only(server, answer)
+    assert found.probability is None
+    assert says in found.reason
+    assert len(server.asked) == 2
+    server.respond = lambda asked: answer if asked.number == 2 else completion("Answer: yes")
+    assert judge(server).judge([clip()])[0].probability == 1.0
+
+
+def test_a_huge_reply_is_not_taken_in(server):
+    found = only(server, Answer(b" " * (9 * 2**20) + FINE))
+    assert "more than 8 MiB" in found.reason
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(FINE, late=60.0), Answer(FINE, drip=0.05), Answer(FINE, drip_headers=0.05)],
+    ids=["hangs", "drips", "drips headers"],
+)
+def test_a_server_that_hangs_or_drips_is_left_behind(server, answer):
+    began = time.monotonic()
+    found = only(server, answer, read_timeout=0.2)
+    assert 0.4 <= time.monotonic() - began < 2.0
+    assert "within 0.2 s (2 tries)" in found.reason
+
+
+def test_patience_bounds_all_tries_together(server):
+    began = time.monotonic()
+    found = only(server, Answer(FINE, late=60.0), read_timeout=0.3, patience=0.4, tries=9)
+    assert time.monotonic() - began < 1.5
+    assert found.probability is None
+
+
+def test_nobody_listens(server):
+    found = only(server, completion("yes"), base_url=f"http://127.0.0.1:{unused_port()}/v1")
+    assert "Connection refused (2 tries)" in found.reason
+
+
+def test_a_name_that_nobody_knows(server):
+    found = only(server, completion("yes"), base_url="http://no-such-host.invalid/v1", tries=1)
+    assert "no-such-host.invalid failed" in found.reason
+
+
+@pytest.mark.parametrize("date", [False, True])
+def test_the_pause_that_the_server_asks_for_is_kept(server, date):
+    wanted = email.utils.formatdate(time.time() + 2, usegmt=True) if date else "0.3"
+    server.respond = lambda asked: completion("yes") if asked.number else error(429, retry_after=wanted)
+    began = time.monotonic()
+    assert judge(server).judge([clip()])[0].probability == 1.0
+    assert time.monotonic() - began >= 0.3
+
+
+@pytest.mark.parametrize("wanted", ["soon", "-1", "", "Wed, 99 Foo 2026"])
+def test_a_pause_that_makes_no_sense_is_left_out(server, wanted):
+    server.respond = lambda asked: completion("yes") if asked.number else error(503, retry_after=wanted)
+    assert judge(server).judge([clip()])[0].probability == 1.0
+
+
+def test_a_pause_longer_than_the_patience_is_not_waited_for(server):
+    server.respond = lambda asked: error(429, "quota", retry_after="3600")
+    began = time.monotonic()
+    (found,) = judge(server, votes={"count": 3}).judge([clip()])
+    assert time.monotonic() - began < 1.0
+    assert "left alone for" in found.reason
+    assert 1 <= len(server.asked) <= 3
+    (found,) = judge(server).judge([clip()])
+    assert "left alone for 3600 s, which is longer than the patience" in found.reason
+
+
+def test_an_endpoint_that_is_down_is_left_alone_and_found_again(server):
+    server.respond = lambda asked: error(503, "loading")
+    down = judge(
+        server, endpoint={"tries": 1, "outages": 2, "cooldown": 0.3, "parallel": 1}, votes={"count": 5}
+    )
+    (found,) = down.judge([clip()])
+    assert len(server.asked) == 2
+    assert "not asked: 2 requests in a row had failed" in found.reason
+    assert "503: loading" in found.reason
+    began = time.monotonic()
+    down.judge([clip()] * 50)
+    assert time.monotonic() - began < 0.3
+    assert len(server.asked) == 2
+    time.sleep(0.35)
+    down.judge([clip()])
+    assert len(server.asked) == 3, "one trial, for all five votes"
+    server.respond = lambda asked: completion("yes")
+    time.sleep(0.65)
+    assert down.judge([clip()])[0].probability == 1.0
+    assert len(server.asked) == 8
+
+
+def test_a_wrong_key_stops_the_asking_but_a_refused_clip_does_not(server):
+    for status, asked in ((401, 2), (400, 10)):
+        before = len(server.asked)
+        server.respond = lambda asked, status=status: error(status)
+        judge(server, endpoint={"outages": 2, "parallel": 1}, votes={"count": 5}).judge([clip()] * 2)
+        assert len(server.asked) - before == asked
+
+
+def test_a_server_that_comes_back_is_used_again(server):
+    shared = judge(server)
+    server.stop()
+    assert shared.judge([clip()])[0].probability is None
+    server.start()
+    assert shared.judge([clip()])[0].probability == 1.0
+
+
+def everything(value, depth=0):
+    """All text that can be reached from an object."""
+    if depth > 6 or isinstance(value, int | float | None.__class__):
+        return
+    yield repr(value)
+    inner = vars(value).values() if hasattr(value, "__dict__") else ()
+    for one in [*inner, *(value if isinstance(value, list | tuple | set) else ())]:
+        yield from everything(one, depth + 1)
+
+
+def chatty(asked):
+    """Repeats the key wherever a server can."""
+    key = asked.headers["authorization"]
+    return [
+        completion(f"You sent {key}.\nAnswer: yes"),
+        error(401, f"wrong key: {key}"),
+        Answer(f"<p>{key}</p>".encode()),
+        completion(None, message={"refusal": f"not with {key}"}),
+        error(302, key),
+        completion(f"{key}"),
+    ][asked.body["seed"]]
+
+
+def test_the_key_is_sent_and_found_nowhere_else(server, tmp_path, monkeypatch, caplog, capfd):
+    monkeypatch.setenv("V2W_TEST_KEY", f"{SECRET}\n")
+    caplog.set_level(logging.DEBUG)
+    server.respond = chatty
+    make = {"votes": {"count": 6, "readable": 1}, "cache": str(tmp_path)}
+    signed = judge(server, endpoint={"key_variable": "V2W_TEST_KEY", "outages": 99}, **make)
+    (found,) = signed.judge([clip()])
+    assert found.probability == 1.0
+    assert found.reason == "You sent Bearer [key].\nAnswer: yes"
+    assert {asked.headers["authorization"] for asked in server.asked} == {f"Bearer {SECRET}"}
+    seen = [json.dumps(asked.body) for asked in server.asked]
+    seen += [str(found), repr(found), signed.hash, caplog.text, *capfd.readouterr(), *everything(signed)]
+    seen += [path.read_text() + path.name for path in tmp_path.rglob("*.json")]
+    seen += [answered.reason for answered in signed._panel.ask(_questions(signed))]
+    assert len([path for path in tmp_path.rglob("*.json")]) == 1
+    assert [text for text in seen if SECRET in text] == []
+    assert SECRET.encode() not in pickle.dumps(signed.config)
+    monkeypatch.setenv("V2W_TEST_KEY", "another-key-altogether")
+    assert judge(server, endpoint={"key_variable": "V2W_TEST_KEY"}, **make).hash == signed.hash
+
+
+def _questions(judge):
+    from v2w_gym.rewards.served_panel import Question
+
+    return [Question(judge.config.prompt, "x", [clip().frames[0]], vote) for vote in range(1, 6)]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_carry_neither_key_nor_frames(server, status, monkeypatch):
+    monkeypatch.setenv("V2W_TEST_KEY", SECRET)
+    with OpenAIServer() as elsewhere:
+        answer = Answer(b"", status, {"Location": f"{elsewhere.url}/chat/completions"})
+        found = only(server, answer, key_variable="V2W_TEST_KEY")
+        assert elsewhere.asked == []
+    assert "redirects to 127.0.0.1" in found.reason
+    assert "base_url" in found.reason
+
+
+def test_no_other_key_is_sent(server, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password hush\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    judge(server).judge([clip()])
+    assert "authorization" not in server.asked[0].headers
+
+
+@pytest.mark.parametrize("key", ["with a blank", "with\nnewline", "schlüssel"])
+def test_a_key_that_no_header_carries_is_refused_unseen(server, key, monkeypatch):
+    monkeypatch.setenv("V2W_TEST_KEY", key)
+    with pytest.raises(ValueError, match="the key in V2W_TEST_KEY") as caught:
+        judge(server, endpoint={"key_variable": "V2W_TEST_KEY"})
+    assert key not in str(caught.value)
+
+
+def test_a_key_that_vanishes_is_an_outage(server, monkeypatch):
+    monkeypatch.setenv("V2W_TEST_KEY", SECRET)
+    signed = judge(server, endpoint={"key_variable": "V2W_TEST_KEY"})
+    monkeypatch.delenv("V2W_TEST_KEY")
+    (found,) = signed.judge([clip()])
+    assert "V2W_TEST_KEY" in found.reason
+    assert server.asked == []
+
+
+OPTIONS = Prompt("{instruction}", (Option(1.0, ("yes",)), Option(0.0, ("no",))))
+WORDS = st.sampled_from(
+    ["choices", "message", "content", "refusal", "logprobs", "top_logprobs", "usage", "error"]
+)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=9)
+    | st.sampled_from(["yes", "no"])
+)
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+NEAR = st.fixed_dictionaries(
+    {"choices": st.lists(st.fixed_dictionaries({"message": JSON, "logprobs": JSON}) | JSON, max_size=2)},
+    optional={"usage": st.fixed_dictionaries({"prompt_tokens": JSON, "completion_tokens": JSON}) | JSON},
+)
+
+
+def look(value):
+    """Whatever came: shares of the answers or a reason, and counts that a judgement takes."""
+    reply = parse(value, str)
+    for read in (from_text, from_logprobs):
+        with contextlib.suppress(UnreadableError):
+            assert all(0.0 <= share <= 1.1 for share in read(reply, OPTIONS))
+    assert message_of(value) is None or isinstance(message_of(value), str)
+    Judgement(None, tokens=(reply.read or 0) + (reply.written or 0))
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON | NEAR)
+def test_no_json_is_too_strange(value):
+    look(value)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None)
+@given(JSON | NEAR)
+def test_no_json_is_too_strange_10000_times(value):
+    look(value)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400), st.sampled_from([200, 201, 400, 404, 429, 500]))
+def test_no_bytes_are_too_strange(content, status):
+    with OpenAIServer(lambda asked: Answer(content, status)) as server:
+        (found,) = judge(server, endpoint={"tries": 1}).judge([clip()])
+    assert found.probability is None
+    assert found.reason
