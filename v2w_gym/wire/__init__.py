@@ -1,5 +1,5 @@
 """What crosses a socket: msgpack with arrays in openpi's form, read as if a stranger had written it."""
 
-from v2w_gym.wire.errors import WireError
+from v2w_gym.wire.errors import FarSideError, OutageError, WireError
 
-__all__ = ["WireError"]
+__all__ = ["FarSideError", "OutageError", "WireError"]

@@ -1,0 +1,278 @@
+"""A policy on another machine, behind openpi's websocket protocol.
+
+``ws://HOST:PORT`` and ``wss://HOST:PORT`` name one wherever a policy is named, with options after commas
+(``ws://10.0.0.7:8000,execute=8``); ``remote:FILE.yaml`` takes ``url`` and all options from a file.
+
+The protocol takes one observation a call. Slots are asked one after the other: openpi's server computes one
+result at a time whatever its clients do, so that a batch of ``b`` slots costs ``b`` calls, each time that a
+chunk of actions is used up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from v2w_gym.config import from_dict
+from v2w_gym.policies.chunks import Chunked
+from v2w_gym.policies.contract import ActionContract
+from v2w_gym.policies.letterbox import resize_with_pad
+from v2w_gym.policies.observations import batch_of
+from v2w_gym.policies.redial import Lines, Redial
+from v2w_gym.policies.specs import parse_spec
+from v2w_gym.wire.openpi import Endpoint
+
+INSTRUCTION = "instruction"
+
+
+@dataclass(frozen=True)
+class RemoteConfig:
+    """How to speak to a far policy.
+
+    Attributes:
+        observation: the far policy's keys, each with the entry of our observation that it gets, or with
+            ``"instruction"``, the text.
+        constants: further keys with fixed numbers, for what no camera shows, such as the state of an arm.
+        resize: images become squares of so many pixels, padded with black, as openpi's client does with 224;
+            None sends them as they are. openpi's servers resize by themselves, too.
+        actions: the key of the result that holds the actions ``(n, a)``.
+        columns: which of their columns are our action, in our order; None takes all.
+        contract: what these columns mean; None is not stated.
+        execute: actions of a chunk that are done before the policy is asked again.
+        ensemble: see :class:`~v2w_gym.policies.chunks.Chunked`.
+        connection: ``"shared"`` has one for all slots, right for policies that keep nothing between calls, as
+            openpi's do; ``"episode"`` has one for each slot, renewed in every episode; ``"auto"`` does what
+            the server's metadata says, and ``"shared"`` where it says nothing.
+        api_key_env: the environment variable that holds the key for the server.
+        connect_timeout_s: seconds until the connection stands.
+        call_timeout_s: seconds for one result; the first one of a freshly started openpi server compiles.
+        attempts: how often a connection is tried, the first time included.
+        backoff_s: seconds before the second attempt, twice as long before each further one.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    observation: Mapping[str, str] = field(
+        default_factory=lambda: {"observation/image": "pixels", "prompt": INSTRUCTION}
+    )
+    constants: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    resize: int | None = None
+    actions: str = "actions"
+    columns: tuple[int, ...] | None = None
+    contract: ActionContract | None = None
+    execute: int = 1
+    ensemble: float | None = None
+    connection: Literal["auto", "shared", "episode"] = "auto"
+    api_key_env: str | None = None
+    connect_timeout_s: float = 10.0
+    call_timeout_s: float = 60.0
+    attempts: int = 3
+    backoff_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_texts("observation", self.observation)
+        if not isinstance(self.constants, Mapping):
+            raise ValueError(f"constants must be a map of keys to lists of numbers, got {self.constants!r}")
+        for key, numbers in self.constants.items():
+            if not np.isfinite(np.asarray(numbers, dtype=np.float32)).all():
+                raise ValueError(f"constants[{key!r}] must be finite numbers, got {numbers!r}")
+        if self.resize is not None and not 1 <= self.resize <= 4096:
+            raise ValueError(f"resize must be a side in pixels, such as 224, got {self.resize}")
+        if self.columns is not None and (not self.columns or min(self.columns) < 0):
+            raise ValueError(f"columns must be places from 0 on, such as [0, 1, 2, 6], got {self.columns}")
+        if self.attempts < 1 or self.backoff_s < 0:
+            raise ValueError(
+                f"attempts must be at least 1 and backoff_s at least 0, got {self.attempts} and "
+                f"{self.backoff_s}"
+            )
+
+
+class RemotePolicy(Chunked):
+    """Asks a policy server; a connection is made when the first episode begins.
+
+    Args:
+        url: ``ws://host:port`` or ``wss://host:port``.
+        config: how to speak to it.
+
+    Attributes:
+        contract: what the actions mean, or None.
+
+    Raises:
+        ValueError: an address of another form, or a key that is not in the environment.
+    """
+
+    def __init__(self, url: str, config: RemoteConfig | None = None) -> None:
+        config = config or RemoteConfig()
+        self.remote = RemoteSource(_endpoint(url, config), config)
+        super().__init__(self.remote, execute=config.execute, ensemble=config.ensemble)
+        self.contract = config.contract
+
+    def close(self) -> None:
+        """Close all connections; the next episode makes new ones."""
+        self.remote.close()
+
+
+class RemoteSource:
+    """Chunks from a policy server, slot by slot. See :class:`RemotePolicy`.
+
+    Args:
+        endpoint: where.
+        config: how to speak to it.
+    """
+
+    def __init__(self, endpoint: Endpoint, config: RemoteConfig) -> None:
+        self._url, self._config = endpoint.url, config
+        self._lines = Lines(endpoint, config.connection, Redial(config.attempts, config.backoff_s))
+        self._instructions: dict[int, str] = {}
+
+    def reset(self, instruction: Sequence[str], slots: Sequence[int]) -> None:
+        """Begin new episodes; connections that are gone are made again.
+
+        Raises:
+            OutageError: the server cannot be reached, after all attempts.
+        """
+        self._instructions.update(zip(slots, instruction, strict=True))
+        self._lines.begin(slots)
+
+    def chunk(self, observation: Mapping[str, Any], slots: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Chunks ``(b, n, a)``, one call for each slot.
+
+        Raises:
+            OutageError: the server is gone or silent: nothing is known about its policy.
+            FarSideError: the server answered with an error of its own.
+            ValueError: an observation without what the server is to be sent, or an answer that is no chunk.
+        """
+        if batch_of(observation) != len(slots):
+            raise ValueError(f"{batch_of(observation)} observations for {len(slots)} slots")
+        requests = [self._request(observation, row, slot) for row, slot in enumerate(slots)]
+        chunks = [
+            self._actions(self._lines.call(slot, request))
+            for slot, request in zip(slots, requests, strict=True)
+        ]
+        if len({chunk.shape for chunk in chunks}) > 1:
+            raise ValueError(
+                f"the policy server at {self._url} answered with chunks of different shapes: "
+                f"{sorted({chunk.shape for chunk in chunks})}"
+            )
+        return np.stack(chunks)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._lines.close()
+
+    def _request(self, observation: Mapping[str, Any], row: int, slot: int) -> dict[str, Any]:
+        """What one slot's observation is to the far policy."""
+        request: dict[str, Any] = {
+            key: np.asarray(numbers, dtype=np.float32) for key, numbers in self._config.constants.items()
+        }
+        for key, ours in self._config.observation.items():
+            if ours == INSTRUCTION:
+                if slot not in self._instructions:
+                    raise ValueError(
+                        "a remote policy is told its instruction by reset(instruction, slots) first"
+                    )
+                request[key] = self._instructions[slot]
+                continue
+            if ours not in observation:
+                raise ValueError(
+                    f"observation: {key}: {ours} names no entry of our observation, which has "
+                    f"{', '.join(observation)}, and {INSTRUCTION}"
+                )
+            request[key] = self._sized(np.asarray(observation[ours][row]))
+        return request
+
+    def _sized(self, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        side = self._config.resize
+        is_image = value.ndim == 3 and value.shape[-1] == 3 and value.dtype == np.uint8
+        return resize_with_pad(value, side) if side is not None and is_image else value
+
+    def _actions(self, result: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+        """The chunk ``(n, a)`` in a server's result."""
+        who, key, columns = f"the policy server at {self._url}", self._config.actions, self._config.columns
+        if key not in result:
+            raise ValueError(
+                f"{who} answered without {key!r}; its keys are {', '.join(map(repr, result))}; "
+                "which of them holds the actions? say so: actions"
+            )
+        actions = result[key]
+        if not isinstance(actions, np.ndarray) or actions.ndim != 2 or not actions.size:
+            got = (
+                f"{actions.dtype} {actions.shape}"
+                if isinstance(actions, np.ndarray)
+                else type(actions).__name__
+            )
+            raise ValueError(f"{who} must answer with actions (horizon, action_dim), got {got}")
+        if actions.dtype.kind not in "fiu":
+            raise ValueError(f"{who} must answer with actions that are numbers, got {actions.dtype}")
+        if columns is not None:
+            if max(columns) >= actions.shape[1]:
+                raise ValueError(
+                    f"{who} answered with {actions.shape[1]} columns, columns={columns} wants more"
+                )
+            actions = actions[:, list(columns)]
+        bad = np.argwhere(~np.isfinite(actions))
+        if len(bad):
+            raise ValueError(
+                f"{who} answered with {actions[tuple(bad[0])]} in action {tuple(bad[0].tolist())}"
+            )
+        chunk: npt.NDArray[np.float32] = actions.astype(np.float32)
+        return chunk
+
+
+def from_spec(spec: str) -> RemotePolicy:
+    """The policy of ``ws://HOST:PORT`` or ``wss://HOST:PORT``, with options, or ``remote:FILE.yaml``.
+
+    Raises:
+        ValueError: an unknown option, or a value out of range.
+        FileNotFoundError: no such file.
+    """
+    target, config = parse_spec(spec, RemoteConfig)
+    prefix = spec.partition(":")[0]
+    if prefix != "remote":
+        return RemotePolicy(f"{prefix}:{target}", config)
+    if config != RemoteConfig():
+        raise ValueError(f"options of remote:{target} belong into that file")
+    return load(target)
+
+
+def load(path: str | Path) -> RemotePolicy:
+    """The policy that a YAML file describes: ``url`` and the fields of :class:`RemoteConfig`.
+
+    Raises:
+        ValueError: an unknown key, or a value out of range.
+        FileNotFoundError: no such file.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("url"), str):
+        raise ValueError(f"{path} must hold url: ws://HOST:PORT beside its options")
+    url = values.pop("url")
+    return RemotePolicy(url, from_dict(RemoteConfig, values, where=str(path)))
+
+
+def _endpoint(url: str, config: RemoteConfig) -> Endpoint:
+    key = None
+    if config.api_key_env is not None:
+        key = os.environ.get(config.api_key_env)
+        if not key:
+            raise ValueError(f"no key for {url} in the environment; type: export {config.api_key_env}=...")
+    return Endpoint(url, key, config.connect_timeout_s, config.call_timeout_s)
+
+
+def _check_texts(name: str, mapping: Mapping[str, str]) -> None:
+    if not isinstance(mapping, Mapping) or not all(
+        isinstance(part, str) for item in mapping.items() for part in item
+    ):
+        raise ValueError(
+            f'{name} must map keys to keys, as {{"observation/image": "pixels"}}, got {mapping!r}'
+        )

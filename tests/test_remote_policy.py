@@ -1,0 +1,507 @@
+"""A policy on another machine: openpi's protocol on both sides, and every way in which the far side fails."""
+
+import socket
+import threading
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from openpi_peer import OpenpiClient, Peer, openpi_server, pack
+from PIL import Image
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.sync.client import connect
+
+from v2w_gym.policies import load, registry
+from v2w_gym.policies.letterbox import resize_with_pad
+from v2w_gym.policies.remote import RemoteConfig, RemotePolicy
+from v2w_gym.policies.simple import ConstantPolicy
+from v2w_gym.serve.answers import Keys
+from v2w_gym.serve.policy_server import PolicyServer, ServeConfig
+from v2w_gym.wire import FarSideError, OutageError
+from v2w_gym.wire.openpi import Endpoint
+from v2w_gym.wire.openpi import OpenpiClient as OurClient
+
+FREE = ServeConfig(port=0)
+QUICK = {"connect_timeout_s": 2.0, "call_timeout_s": 2.0, "attempts": 2, "backoff_s": 0.01}
+
+
+def observed(slots=2, side=8, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (slots, side, side, 3), dtype=np.uint8)
+    return {"pixels": pixels}
+
+
+def sums(observation):
+    """A far policy: chunks (3, 4) that tell the observations apart."""
+    level = observation["observation/image"].mean() / 255
+    return {"actions": np.full((3, 4), level) + np.arange(3)[:, None] / 100}
+
+
+def started(url, slots=2, instruction="close the drawer", **options):
+    policy = RemotePolicy(url, RemoteConfig(**(QUICK | options)))
+    policy.reset([instruction] * slots, list(range(slots)))
+    return policy
+
+
+class Remembering:
+    """Tells how often its episode has acted, and what it was asked to do."""
+
+    def __init__(self):
+        self.steps, self.told = 0, ""
+
+    def reset(self, instruction, slots):
+        self.steps, self.told = 0, instruction[0]
+
+    def act(self, observation):
+        self.steps += 1
+        return [[self.steps, len(self.told), 0, 0]] * len(observation["pixels"])
+
+
+# our client, their server
+
+
+def test_our_client_speaks_to_an_openpi_server():
+    asked = []
+
+    def infer(observation):
+        asked.append(observation)
+        return sums(observation)
+
+    with openpi_server(infer, {"robot": "arm"}) as server:
+        policy = started(server.url, execute=2)
+        seen = observed()
+        expected = seen["pixels"].reshape(2, -1).mean(1) / 255
+        for step in range(3):
+            np.testing.assert_allclose(policy.act(seen)[:, 0], expected + 0.01 * (step % 2), atol=1e-6)
+        policy.close()
+    assert len(asked) == 4  # two slots, asked at steps 0 and 2
+    assert set(asked[0]) == {"observation/image", "prompt"}
+    assert asked[0]["prompt"] == "close the drawer"
+    np.testing.assert_array_equal(asked[1]["observation/image"], seen["pixels"][1])
+
+
+def test_every_wire_detail_of_a_request():
+    """No compression, no extensions, the key in its header, binary frames, bytes as openpi packs them."""
+    seen = {}
+
+    def converse(websocket):
+        seen["headers"] = websocket.request.headers
+        websocket.send(pack({}))
+        seen["frame"] = websocket.recv()
+        websocket.send(pack({"actions": np.zeros((1, 4))}))
+
+    with Peer(converse) as server:
+        client = OurClient(Endpoint(server.url, api_key="sesame"))
+        request = {
+            "observation/image": observed()["pixels"][0],
+            "prompt": "go",
+            "observation/state": np.zeros(7),
+        }
+        client.infer(request)
+        client.close()
+    assert seen["headers"]["Authorization"] == "Api-Key sesame"
+    assert "Sec-WebSocket-Extensions" not in seen["headers"]
+    assert seen["frame"] == pack(request)
+
+
+def test_keys_constants_columns_and_sizes_are_settings(tmp_path):
+    asked = []
+
+    def infer(observation):
+        asked.append(observation)
+        return {"plan": np.arange(14, dtype=np.float64).reshape(2, 7)}
+
+    with openpi_server(infer) as server:
+        file = tmp_path / "remote.yaml"
+        file.write_text(
+            f"url: {server.url}\nactions: plan\ncolumns: [6, 0]\nresize: 16\nexecute: 2\n"
+            "observation: {image/front: pixels, image/wrist: pixels, task: instruction}\n"
+            "constants: {state: [0, 0.5]}\n"
+        )
+        policy = registry.resolve(f"remote:{file}")
+        policy.reset(["go"], [0])
+        assert policy.act(observed(1, side=8)).tolist() == [[6, 0]]
+        assert policy.act(observed(1, side=8)).tolist() == [[13, 7]]
+        policy.close()
+    (request,) = asked
+    assert request["image/wrist"].shape == (16, 16, 3)
+    assert request["state"].tolist() == [0, 0.5]
+    assert request["task"] == "go"
+
+
+def test_contract_of_a_file(tmp_path):
+    file = tmp_path / "remote.yaml"
+    file.write_text(
+        "url: ws://127.0.0.1:9\ncontract: {names: [dx, gripper], units: ['1', '1'], "
+        "normaliser: {kind: bounds, low: [-1, 0], high: [1, 1]}}\n"
+    )
+    contract = registry.resolve(f"remote:{file}").contract
+    assert contract.names == ("dx", "gripper")
+    assert contract.normaliser.high == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("ws://127.0.0.1:9,exekute=3", "did you mean 'execute'"),
+        ("ws://127.0.0.1:9,execute=0", "execute"),
+        ("ws://127.0.0.1:9,resize=0", "resize"),
+        ("ws://127.0.0.1:9,columns=-1/2", "columns"),
+        ("ws://127.0.0.1:9,attempts=0", "attempts"),
+        ("ws://127.0.0.1:9,call_timeout_s=0", "call_timeout_s"),
+        ("ws://127.0.0.1:9,api_key_env=NO_SUCH_KEY", "export NO_SUCH_KEY="),
+        ("ws://user:secret@127.0.0.1:9", "api_key_env"),
+        ("ws:127.0.0.1:9", "ws://127.0.0.1:8000"),
+        ("remote:no_such.yaml", "no_such.yaml"),
+    ],
+)
+def test_a_wrong_spec_is_refused_before_anything_is_sent(spec, why):
+    with pytest.raises(ValueError, match=why) as refusal:
+        registry.resolve(spec)
+    assert "secret" not in str(refusal.value).replace(spec, "")
+
+
+def test_resizing_is_that_of_openpis_client():
+    """Their ``_resize_with_pad_pil``, spelled out: int() of sizes, PIL's bilinear, zeros around."""
+    for h, w, side in ((64, 64, 224), (480, 640, 224), (37, 90, 50), (3, 300, 20), (224, 224, 224)):
+        image = np.random.default_rng(h).integers(0, 256, (h, w, 3), dtype=np.uint8)
+        theirs = image
+        if (h, w) != (side, side):
+            ratio = max(w / side, h / side)
+            small = Image.fromarray(image).resize((int(w / ratio), max(1, int(h / ratio))), Image.BILINEAR)
+            square = Image.new("RGB", (side, side), 0)
+            square.paste(
+                small, (max(0, int((side - small.width) / 2)), max(0, int((side - small.height) / 2)))
+            )
+            theirs = np.asarray(square)
+        np.testing.assert_array_equal(resize_with_pad(image, side), theirs)
+
+
+# their client, our server
+
+
+def test_an_openpi_client_speaks_to_our_server():
+    with PolicyServer(lambda: load("linear"), FREE, metadata={"policy": "linear"}) as server:
+        client = OpenpiClient(f"ws://127.0.0.1:{server.port}")
+        assert client.metadata["policy"] == "linear"
+        pixels = observed(1, side=64)["pixels"]
+        first = client.infer({"observation/image": pixels[0], "prompt": "close the drawer"})
+        second = client.infer({"observation/image": pixels[0], "prompt": "close the drawer"})
+        client.close()
+        health = urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=5)
+        assert (health.status, health.read()) == (200, b"OK\n")
+    np.testing.assert_array_equal(first["actions"], load("linear").act({"pixels": pixels}))
+    assert first["actions"].shape == (1, 4)
+    assert set(first["server_timing"]) == {"infer_ms"}
+    assert set(second["server_timing"]) == {"infer_ms", "prev_total_ms"}
+    assert second["policy_timing"]["infer_ms"] >= 0
+
+
+def test_chunks_are_handed_out_whole():
+    with openpi_server(sums) as far:
+        config = RemoteConfig(execute=2, **QUICK)
+        with PolicyServer(lambda: RemotePolicy(far.url, config), FREE) as server:
+            client = OpenpiClient(f"ws://127.0.0.1:{server.port}")
+            answer = client.infer({"observation/image": observed()["pixels"][0], "prompt": "go"})
+            client.close()
+    assert answer["actions"].shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        {"prompt": "go"},
+        {"observation/image": np.zeros((4, 4, 3)), "prompt": "go"},
+        {"observation/image": np.zeros((2, 4, 4, 3), np.uint8), "prompt": "go"},
+        {"observation/image": np.zeros((4, 4, 3), np.uint8), "prompt": 3},
+        ["no", "map"],
+    ],
+    ids=["no image", "floats", "a batch", "no text", "a list"],
+)
+def test_a_wrong_observation_is_answered_as_openpi_does(observation):
+    """A text frame with the traceback, then the server closes with 1011; others are served on."""
+    with PolicyServer(lambda: ConstantPolicy([0.0] * 4), FREE) as server:
+        client = OpenpiClient(f"ws://127.0.0.1:{server.port}")
+        with pytest.raises(RuntimeError, match=r"Error in inference server:\nTraceback"):
+            client.infer(observation)
+        with pytest.raises(ConnectionClosedError) as closed:
+            client.websocket.recv()
+        assert closed.value.rcvd.code == 1011
+        other = OpenpiClient(f"ws://127.0.0.1:{server.port}")
+        assert "actions" in other.infer({"observation/image": np.zeros((4, 4, 3), np.uint8), "prompt": "go"})
+        other.close()
+
+
+def test_junk_frames_do_not_stop_the_server():
+    with PolicyServer(lambda: ConstantPolicy([0.0] * 4), FREE) as server:
+        for junk in (b"\xdd\xff\xff\xff\xff", b"", "text", b"\xc1"):
+            client = OpenpiClient(f"ws://127.0.0.1:{server.port}")
+            client.websocket.send(junk)
+            assert "WireError" in client.websocket.recv()
+            client.close()
+        with socket.create_connection(("127.0.0.1", server.port)) as raw:
+            raw.sendall(b"not even http\r\n\r\n")
+        client = OpenpiClient(f"ws://127.0.0.1:{server.port}")
+        client.close()
+
+
+def test_keys_are_asked_for():
+    with PolicyServer(lambda: ConstantPolicy([0.0] * 4), FREE, api_key="sesame") as server:
+        url = f"ws://127.0.0.1:{server.port}"
+        OpenpiClient(url, api_key="sesame").close()
+        for key in (None, "wrong"):
+            with pytest.raises(OutageError, match=r"401.*api_key_env"):
+                OurClient(Endpoint(url, api_key=key))
+    with pytest.raises(ValueError, match="--api-key-env"):
+        PolicyServer(lambda: ConstantPolicy([0.0]), ServeConfig(host="0.0.0.0", port=0))
+
+
+def test_browsers_and_crowds_are_refused():
+    with PolicyServer(lambda: ConstantPolicy([0.0] * 4), ServeConfig(port=0, connections=1)) as server:
+        with pytest.raises(InvalidStatus) as refusal:
+            connect(f"ws://127.0.0.1:{server.port}", origin="http://example.com").__enter__()
+        assert refusal.value.response.status_code == 403
+        client = OpenpiClient(f"ws://127.0.0.1:{server.port}")
+        with pytest.raises(OutageError, match="503"):
+            OurClient(Endpoint(f"ws://127.0.0.1:{server.port}"))
+        client.close()
+
+
+# both sides ours
+
+
+def test_every_slot_and_episode_has_a_policy_of_its_own():
+    with PolicyServer(Remembering, ServeConfig(port=0, keys=Keys("rgb", "text"))) as server:
+        keys = {"rgb": "pixels", "text": "instruction"}
+        policy = started(f"ws://127.0.0.1:{server.port}", slots=3, observation=keys)
+        for step in (1, 2):
+            assert policy.act(observed(3))[:, 0].tolist() == [step] * 3
+        policy.reset(["go"], [1])
+        assert policy.act(observed(3)).tolist() == [[3, 16, 0, 0], [1, 2, 0, 0], [3, 16, 0, 0]]
+        policy.close()
+
+
+def test_a_shared_policy_begins_anew_with_every_call():
+    with PolicyServer(Remembering, ServeConfig(port=0, shared=True)) as server:
+        policy = started(f"ws://127.0.0.1:{server.port}")
+        assert [policy.act(observed())[0, 0] for _ in range(2)] == [1, 1]
+        policy.close()
+
+
+def test_answers_do_not_depend_on_the_wire():
+    local = load("stage-140")
+    with PolicyServer(lambda: load("stage-140"), FREE) as server:
+        far = started(f"ws://127.0.0.1:{server.port}")
+        for seed in range(3):
+            seen = observed(side=64, seed=seed)
+            np.testing.assert_allclose(far.act(seen), local.act(seen), atol=1e-6)
+        far.close()
+
+
+# the far side fails
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+def test_nobody_there():
+    began = time.monotonic()
+    with pytest.raises(OutageError, match=r"cannot be reached.*running there.*tried 2 times") as outage:
+        started(f"ws://127.0.0.1:{free_port()}")
+    assert time.monotonic() - began < 5
+    assert isinstance(outage.value, ConnectionError)  # an outage, not junk
+
+
+def test_somebody_who_accepts_and_is_silent():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(OutageError, match="accepted no connection"):
+            started(url, connect_timeout_s=0.2, attempts=1)
+
+
+def test_a_server_that_is_none():
+    peer = Peer(lambda websocket: None, lambda connection, _: connection.respond(404, "no"))
+    with peer as server, pytest.raises(OutageError, match="HTTP status 404"):
+        started(server.url)
+
+
+def scripted(*answers, after=lambda websocket: None):
+    """Metadata, then for each observation the next of ``answers``, as it is; then ``after``."""
+
+    def converse(websocket):
+        websocket.send(pack({}))
+        for answer in answers:
+            websocket.recv()
+            websocket.send(answer)
+        websocket.recv()
+        after(websocket)
+
+    return Peer(converse)
+
+
+GOOD = pack({"actions": np.zeros((1, 4))})
+
+
+def wait(websocket):
+    websocket.recv()  # until the client closes
+
+
+JUNK = {
+    "no message": (b"\xdd\xff\xff\xff\xff", "no openpi message"),
+    "half a message": (GOOD[:-3], "no openpi message"),
+    "no map": (pack([1, 2]), "a map was expected"),
+    "no actions": (pack({"action": np.zeros((1, 4))}), "without 'actions'.*'action'"),
+    "no array": (pack({"actions": [[0.0] * 4]}), "got list"),
+    "one action alone": (pack({"actions": np.zeros(4)}), r"\(horizon, action_dim\), got float64 \(4,\)"),
+    "a batch": (pack({"actions": np.zeros((1, 1, 4))}), r"got float64 \(1, 1, 4\)"),
+    "no steps": (pack({"actions": np.zeros((0, 4))}), r"got float64 \(0, 4\)"),
+    "texts": (pack({"actions": np.array([["a"]])}), "numbers"),
+    "NaN": (pack({"actions": np.array([[0, 1, np.nan, 0]])}), r"nan in action \(0, 2\)"),
+    "infinite": (pack({"actions": np.array([[0, np.inf]])}), r"inf in action \(0, 1\)"),
+}
+
+
+@pytest.mark.parametrize(("answer", "why"), JUNK.values(), ids=JUNK)
+def test_junk_is_not_taken_for_an_outage(answer, why):
+    with scripted(answer, after=wait) as server:
+        policy = started(server.url, slots=1)
+        with pytest.raises(ValueError, match=why) as refusal:
+            policy.act(observed(1))
+        assert server.url in str(refusal.value)
+        policy.close()
+
+
+def test_slots_whose_chunks_differ():
+    with scripted(GOOD, pack({"actions": np.zeros((2, 4))}), after=wait) as server:
+        policy = started(server.url)
+        with pytest.raises(ValueError, match="different shapes"):
+            policy.act(observed(2))
+        policy.close()
+
+
+def test_a_text_frame_is_the_far_sides_own_error():
+    def infer(observation):
+        raise KeyError("observation/wrist_image")
+
+    with openpi_server(infer) as server:
+        policy = started(server.url, slots=1)
+        with pytest.raises(
+            FarSideError, match=r"reports an error of its own(.|\n)*KeyError.*wrist_image"
+        ) as told:
+            policy.act(observed(1))
+        assert "observation/image: uint8 (8, 8, 3)" in str(told.value)
+        policy.reset(["go"], [0])  # the connection is gone; the next episode has a new one
+        policy.close()
+
+
+def test_an_error_instead_of_metadata():
+    peer = Peer(lambda websocket: websocket.send("Traceback: out of memory"))
+    with peer as server, pytest.raises(FarSideError, match="out of memory"):
+        started(server.url)
+
+
+def test_a_silent_call_ends_in_time_and_is_not_repeated():
+    asked = []
+
+    def silent(websocket):
+        asked.append(1)
+        wait(websocket)
+
+    with scripted(after=silent) as server:
+        policy = started(server.url, slots=1, call_timeout_s=0.2)
+        began = time.monotonic()
+        with pytest.raises(OutageError, match=r"gave no answer after 0\.2 s; sent: .*uint8.*call_timeout_s"):
+            policy.act(observed(1))
+        assert time.monotonic() - began < 3
+    assert asked == [1]
+
+
+def test_a_far_side_that_does_not_read():
+    """Its network fills up; sending must not last for ever."""
+
+    def converse(websocket):
+        websocket.send(pack({}))
+        websocket.recv_flow_control.acquire()  # nothing is read from the socket any more
+        stop.wait(10)
+        websocket.recv_flow_control.release()
+
+    stop = threading.Event()
+    with Peer(converse) as server:
+        client = OurClient(Endpoint(server.url, call_timeout_s=0.5))
+        began = time.monotonic()
+        with pytest.raises(OutageError, match="gave no answer"):
+            client.infer({"image": np.zeros((40_000_000,), np.uint8)})
+        assert time.monotonic() - began < 5
+        stop.set()
+
+
+def test_slow_is_not_silent():
+    def slow(observation):
+        time.sleep(0.3)
+        return sums(observation)
+
+    with openpi_server(slow) as server:
+        policy = started(server.url, slots=1, call_timeout_s=5.0)
+        assert policy.act(observed(1)).shape == (1, 4)
+        policy.close()
+
+
+def test_an_answer_beyond_the_limit():
+    from v2w_gym.wire.structure import Limits
+
+    with scripted(pack({"actions": np.zeros((1000, 4))}), after=wait) as server:
+        client = OurClient(Endpoint(server.url, limits=Limits(size=1000)))
+        with pytest.raises(OutageError, match="more than 1,000 bytes"):
+            client.infer({"prompt": "go"})
+
+
+def test_a_dead_connection_is_made_again_where_the_policy_keeps_nothing():
+    """openpi's servers keep nothing between calls: the episode goes on."""
+    answered = []
+
+    def converse(websocket):
+        websocket.send(pack({}))
+        websocket.recv()
+        answered.append(1)
+        websocket.send(GOOD)  # one answer a connection, then it dies without a word
+        websocket.recv()
+        websocket.socket.shutdown(socket.SHUT_RDWR)
+
+    with Peer(converse) as server:
+        policy = started(server.url, slots=1)
+        for _ in range(4):
+            assert policy.act(observed(1)).shape == (1, 4)
+        policy.close()
+    assert len(answered) == 4
+
+
+def test_a_dead_connection_ends_an_episode_that_it_kept():
+    def converse(websocket):
+        websocket.send(pack({"connection": "episode"}))
+        websocket.recv()
+        websocket.send(GOOD)
+        websocket.recv()
+        websocket.close(1012, "service restart")
+
+    with Peer(converse) as server:
+        policy = started(server.url, slots=1)
+        policy.act(observed(1))
+        with pytest.raises(OutageError, match=r"went away.*1012.*service restart.*sent: .*look at its log"):
+            policy.act(observed(1))
+        with pytest.raises(OutageError, match="middle of an episode"):
+            policy.act(observed(1))
+        policy.reset(["go"], [0])
+        assert policy.act(observed(1)).shape == (1, 4)
+        policy.close()
+
+
+def test_a_server_killed_for_good_in_the_middle():
+    with scripted(GOOD, after=lambda websocket: websocket.socket.shutdown(socket.SHUT_RDWR)) as server:
+        policy = started(server.url, slots=1)
+        policy.act(observed(1))
+        threading.Thread(target=server.server.shutdown).start()
+        server.server.socket_closed.wait()
+        with pytest.raises(OutageError, match="tried 2 times"):
+            policy.act(observed(1))

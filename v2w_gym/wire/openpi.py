@@ -1,0 +1,223 @@
+"""One connection to a policy server that speaks openpi's websocket protocol.
+
+What openpi 15a9616 does (``openpi_client/websocket_client_policy.py`` and
+``openpi/serving/websocket_policy_server.py``): binary frames without compression; the server speaks first,
+with its metadata; then one observation, one result, and so on. A text frame is the traceback of an error on
+the far side, which then closes. A key travels as the header ``Authorization: Api-Key ...``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from v2w_gym.wire.arrays import pack, unpack
+from v2w_gym.wire.deadline import send_within
+from v2w_gym.wire.errors import FarSideError, OutageError, WireError
+from v2w_gym.wire.structure import LIMITS, Limits
+
+_URL = re.compile(r"wss?://[^/@?#\s]+([/?][^@#\s]*)?")
+_LAST_CHARACTERS = 2000  # of a traceback: its end says what went wrong
+_CLOSING_S = 1.0  # a far side that does not close politely is left
+_TOO_BIG = 1009
+_NO_KEY = (401, 403)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a policy server is, and how long to wait for it.
+
+    Attributes:
+        url: ``ws://host:port`` or ``wss://host:port``.
+        api_key: sent as ``Authorization: Api-Key ...``; never shown.
+        connect_timeout_s: seconds until the connection stands and the server has spoken.
+        call_timeout_s: seconds from sending an observation to its result.
+        limits: how large messages may be, in either direction.
+
+    Raises:
+        ValueError: an address of another form, or a wait that is no time.
+    """
+
+    url: str
+    api_key: str | None = field(default=None, repr=False)
+    connect_timeout_s: float = 10.0
+    call_timeout_s: float = 60.0
+    limits: Limits = LIMITS
+
+    def __post_init__(self) -> None:
+        if not _URL.fullmatch(self.url):
+            shown = re.sub(r"//.*@", "//...@", self.url)
+            raise ValueError(
+                f"a policy server's address must be like ws://127.0.0.1:8000 or wss://host:443, got "
+                f"{shown!r}; a key does not belong into it: api_key_env names the variable that holds one"
+            )
+        for name in ("connect_timeout_s", "call_timeout_s"):
+            if not 0 < getattr(self, name) < threading.TIMEOUT_MAX:
+                raise ValueError(f"{name} must be a number of seconds above 0, got {getattr(self, name)!r}")
+
+
+class OpenpiClient:
+    """Connects at once; after an error it is closed for good.
+
+    Args:
+        endpoint: where.
+
+    Attributes:
+        metadata: what the server said first.
+        closed: no call can be made any more.
+
+    Raises:
+        OutageError: nobody there, a refusal, or no word within the time.
+        FarSideError: the server said that it has failed.
+        WireError: what it said is no message.
+        ImportError: websockets or msgpack is not installed.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint, self.closed = endpoint, False
+        self._exit = contextlib.ExitStack()
+        began = time.monotonic()
+        self._socket = self._connect(began)
+        left = max(0.0, endpoint.connect_timeout_s - (time.monotonic() - began))
+        self.metadata = self._receive(left, began, "nothing yet; a policy server speaks first")
+
+    def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
+        """The server's result for one observation.
+
+        Args:
+            observation: one, without a batch axis: numpy arrays, texts, numbers.
+
+        Raises:
+            OutageError: the server went away, or did not answer in time.
+            FarSideError: the server answered with an error of its own.
+            WireError: an observation that cannot be sent, or an answer that is no message.
+        """
+        message, sent = pack(observation, self.endpoint.limits), describe(observation)
+        began = time.monotonic()
+        with self._failing(began, sent):
+            send_within(self.endpoint.call_timeout_s, self._socket, message)
+        left = max(0.0, self.endpoint.call_timeout_s - (time.monotonic() - began))
+        return self._receive(left, began, sent)
+
+    def close(self) -> None:
+        """Close the connection; twice is harmless."""
+        self.closed = True
+        self._exit.close()
+
+    def _connect(self, began: float) -> Any:
+        client, exceptions = _websockets()
+        endpoint = self.endpoint
+        headers = {"Authorization": f"Api-Key {endpoint.api_key}"} if endpoint.api_key else None
+        try:
+            return self._exit.enter_context(
+                client.connect(
+                    endpoint.url,
+                    compression=None,
+                    max_size=endpoint.limits.size,
+                    max_queue=1,  # one message at a time: what comes unasked waits in the network
+                    open_timeout=endpoint.connect_timeout_s,
+                    close_timeout=_CLOSING_S,
+                    ping_interval=None,  # a server that computes answers no pings, and every call is timed
+                    additional_headers=headers,
+                )
+            )
+        except exceptions.InvalidStatus as error:
+            status = error.response.status_code
+            todo = (
+                "it wants another key; api_key_env names the environment variable that holds it"
+                if status in _NO_KEY
+                else "is it an openpi server, and the path right?"
+            )
+            raise self._outage(
+                began, f"answered with HTTP status {status}", todo, again=status >= 500
+            ) from error
+        except TimeoutError as error:
+            raise self._outage(
+                began, "accepted no connection", "is it busy, or the port another's?"
+            ) from error
+        except (OSError, exceptions.InvalidHandshake, exceptions.InvalidURI, EOFError) as error:
+            raise self._outage(began, f"cannot be reached ({error})", "is it running there?") from error
+
+    def _receive(self, timeout: float, began: float, sent: str) -> dict[str, Any]:
+        with self._failing(began, sent):
+            message = self._socket.recv(timeout=timeout)
+        if isinstance(message, str):
+            self.close()
+            shown = message if len(message) <= _LAST_CHARACTERS else "..." + message[-_LAST_CHARACTERS:]
+            raise FarSideError(
+                f"the policy server at {self.endpoint.url} reports an error of its own (sent: {sent}):\n"
+                f"{shown}"
+            )
+        try:
+            value = unpack(message, self.endpoint.limits)
+            if not isinstance(value, dict):
+                raise WireError(f"a map was expected, got a {type(value).__name__}")
+        except WireError as error:
+            self.close()
+            raise WireError(
+                f"the policy server at {self.endpoint.url} answered with {len(message):,} bytes that are no "
+                f"openpi message: {error}"
+            ) from error
+        return value
+
+    @contextlib.contextmanager
+    def _failing(self, began: float, sent: str) -> Iterator[None]:
+        """Whatever ends the connection, as an outage that says what there is to know."""
+        _, exceptions = _websockets()
+        try:
+            yield
+        except TimeoutError as error:
+            self.close()
+            raise self._outage(
+                began,
+                "is connected but gave no answer",
+                "is it still loading or compiling its model? then allow more: call_timeout_s",
+                sent,
+                again=False,
+            ) from error
+        except exceptions.ConnectionClosed as error:
+            self.close()
+            if _TOO_BIG in (getattr(error.rcvd, "code", None), getattr(error.sent, "code", None)):
+                ours = error.sent is not None and error.sent.code == _TOO_BIG
+                what = (
+                    f"sent more than {self.endpoint.limits.size:,} bytes"
+                    if ours
+                    else "takes no such large message"
+                )
+                raise self._outage(began, what, "send smaller images: resize", sent, again=False) from error
+            raise self._outage(began, f"went away ({error})", "look at its log", sent) from error
+
+    def _outage(
+        self, began: float, what: str, todo: str, sent: str = "", *, again: bool = True
+    ) -> OutageError:
+        self.closed = True
+        waited = f"after {time.monotonic() - began:.1f} s" + (f"; sent: {sent}" if sent else "")
+        return OutageError(f"the policy server at {self.endpoint.url} {what} {waited}; {todo}", again=again)
+
+
+def describe(value: Mapping[str, Any]) -> str:
+    """The keys of a message with the dtypes and shapes of its arrays, for errors."""
+    return ", ".join(f"{key}: {_described(item)}" for key, item in value.items())
+
+
+def _described(item: Any) -> str:
+    if isinstance(item, np.ndarray):
+        return f"{item.dtype} {item.shape}"
+    text = repr(item)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _websockets() -> tuple[Any, Any]:
+    try:
+        import websockets.exceptions as exceptions
+        import websockets.sync.client as client
+    except ImportError as error:
+        raise ImportError('websockets is not installed; pip install "v2w_gym[remote]"') from error
+    return client, exceptions
