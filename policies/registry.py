@@ -16,6 +16,10 @@ MAKERS: dict[str, str] = {
     "torch": "v2w_gym.policies.modules:from_spec",
     "replay": "v2w_gym.policies.recorded:from_spec",
     "planner": "v2w_gym.policies.planner:from_spec",
+    "ws": "v2w_gym.policies.remote:from_spec",
+    "wss": "v2w_gym.policies.remote:from_spec",
+    "remote": "v2w_gym.policies.remote:from_spec",
+    "latent": "v2w_gym.policies.latent:from_spec",
 }
 """Prefix of a spec to the function that makes the policy, given the whole spec; imported when it is needed.
 
@@ -58,6 +62,9 @@ def resolve(spec: str) -> Policy:
     ``torch:FILE.pt2``              an exported or scripted torch module, see ``modules.py``
     ``replay:FOLDER``               recorded actions again, see ``recorded.py``
     ``planner``                     the cross-entropy method in the shipped world, see ``planner.py``
+    ``ws://HOST:PORT``, ``wss://``  a policy server that speaks openpi's protocol, see ``remote.py``
+    ``remote:FILE.yaml``            the same with all its options in a file
+    ``latent:FILE.safetensors``     what ``v2w imagine`` trained on latents, see ``latent.py``
     ==============================  ======================================================================
 
     ``MAKERS`` has every prefix. Options follow after commas: ``sb3:FILE.zip,deterministic=false``.

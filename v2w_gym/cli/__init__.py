@@ -17,10 +17,11 @@ from v2w_gym.cli.credibility import CREDIBILITY
 from v2w_gym.cli.plan import PLAN
 from v2w_gym.cli.report import REPORT
 from v2w_gym.cli.serve import SERVE
+from v2w_gym.cli.serve_policy import SERVE_POLICY
 from v2w_gym.cli.use import USE
 
 USER_ERROR, STOPPED = 2, 130
-COMMANDS = USE | REPORT | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY | SERVE
+COMMANDS = USE | REPORT | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY | SERVE_POLICY | SERVE
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,1 @@
+"""Parts of the package behind a socket: environments, and policies."""
