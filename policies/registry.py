@@ -20,6 +20,8 @@ MAKERS: dict[str, str] = {
     "wss": "v2w_gym.policies.remote:from_spec",
     "remote": "v2w_gym.policies.remote:from_spec",
     "latent": "v2w_gym.policies.latent:from_spec",
+    "openvla": "v2w_gym.policies.openvla:from_spec",
+    "lerobot": "v2w_gym.policies.lerobot:from_spec",
 }
 """Prefix of a spec to the function that makes the policy, given the whole spec; imported when it is needed.
 
@@ -65,6 +67,8 @@ def resolve(spec: str) -> Policy:
     ``ws://HOST:PORT``, ``wss://``  a policy server that speaks openpi's protocol, see ``remote.py``
     ``remote:FILE.yaml``            the same with all its options in a file
     ``latent:FILE.safetensors``     what ``v2w imagine`` trained on latents, see ``latent.py``
+    ``openvla:FOLDER_OR_ID``        a vision-language-action model of transformers, see ``openvla.py``
+    ``lerobot:FOLDER_OR_ID``        a policy of LeRobot with its processors, see ``lerobot.py``
     ==============================  ======================================================================
 
     ``MAKERS`` has every prefix. Options follow after commas: ``sb3:FILE.zip,deterministic=false``.
