@@ -7,6 +7,7 @@ sides of ours meet somebody else.
 
 import contextlib
 import http
+import socket
 import threading
 import time
 import traceback
@@ -42,6 +43,10 @@ def pack(value):
 
 def unpack(data):
     return msgpack.unpackb(data, object_hook=_hook)
+
+
+class Gone(Exception):  # noqa: N818 - no error of the policy's
+    """Raised within ``infer``: the process is killed, without a text or a close frame."""
 
 
 class Peer:
@@ -92,6 +97,9 @@ def openpi_server(infer, metadata=None):
                 websocket.send(pack(answer))
                 previous = time.monotonic() - began
             except ConnectionClosed:
+                return
+            except Gone:
+                websocket.socket.shutdown(socket.SHUT_RDWR)
                 return
             except Exception:
                 websocket.send(traceback.format_exc())
