@@ -68,6 +68,18 @@ def open_judge(spec: str | Path, *, device: str = "cpu") -> ClipJudge:
         ValueError: an unknown kind or key, or settings that do not fit.
         ImportError: it needs an optional package; the message gives the line to type.
     """
+    kind, config = judge_config(spec)
+    judge = getattr(importlib.import_module(kind.module), kind.judge)
+    return cast(ClipJudge, judge.from_config(config, device=device))
+
+
+def judge_config(spec: str | Path) -> tuple[Kind, Any]:
+    """The kind of a judge and its settings, a frozen dataclass; nothing is loaded.
+
+    Raises:
+        FileNotFoundError: no such name or file.
+        ValueError: an unknown kind or key, or a value that does not fit.
+    """
     path = _file(spec)
     values = _read(path)
     name = values.pop("kind", None)
@@ -79,9 +91,8 @@ def open_judge(spec: str | Path, *, device: str = "cpu") -> ClipJudge:
     for key, folder in DATA.items():
         if isinstance(values.get(key), str):
             values[key] = _read(_file(values[key], folder, what=key))
-    module = importlib.import_module(kind.module)
-    config = from_dict(getattr(module, kind.config), values, where=str(path))
-    return cast(ClipJudge, getattr(module, kind.judge).from_config(config, device=device))
+    config = getattr(importlib.import_module(kind.module), kind.config)
+    return kind, from_dict(config, values, where=str(path))
 
 
 def _file(spec: str | Path, folder: Path = FOLDER, what: str = "judge") -> Path:

@@ -13,7 +13,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from v2w_gym.config import config_hash
 from v2w_gym.rewards.answers import shares
 from v2w_gym.rewards.chat import Show
 from v2w_gym.rewards.clips import check_clips
@@ -57,8 +56,7 @@ class LocalVlm:
 
     def __init__(self, config: LocalVlmConfig, reader: VlmReader) -> None:
         self.config, self.reader, self.threshold = config, reader, config.threshold
-        asked = (reader.loaded.hash, config.prompt, config.frames, config.show, config.dtype)
-        self.hash = config_hash(Asked(*asked))
+        self.hash = reader.hash(config.prompt)
 
     @classmethod
     def from_config(cls, config: LocalVlmConfig, *, device: str = "cpu") -> LocalVlm:
@@ -90,14 +88,3 @@ class LocalVlm:
         probability = sum(part * answer.worth for part, answer in zip(parts, answers, strict=True))
         said = [f"log P({a.forms[0].strip()}) {log:.4f}" for a, log in zip(answers, logs, strict=True)]
         return Judgement(min(1.0, max(0.0, probability)), ", ".join(said), tokens=reading.tokens)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the readings of a model hang on."""
-
-    weights: str
-    prompt: Prompt
-    frames: FrameChoice
-    show: Show
-    dtype: Dtype

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from v2w_gym.config import config_hash
 from v2w_gym.rewards.answers import answer_tokens, log_probabilities
 from v2w_gym.rewards.chat import Show, model_inputs
 from v2w_gym.rewards.framechoice import FrameChoice
 from v2w_gym.rewards.judge import Clip
 from v2w_gym.rewards.pretrained import Dtype, Pretrained, open_pretrained
 from v2w_gym.rewards.prompts import Prompt
+from v2w_gym.rewards.rubric import Rubric
 
 FITS = (
     "an image-text-to-text model, such as Qwen/Qwen2.5-VL-3B-Instruct, "
@@ -69,6 +71,11 @@ class VlmReader:
             fits=FITS,
         )
         return cls(loaded, frames, show, batch_size)
+
+    def hash(self, question: Prompt | Rubric) -> str:
+        """Names everything that readings hang on: weights and their dtype, question, choice of frames."""
+        dtype = str(self.loaded.model.dtype)
+        return config_hash(_Asked(self.loaded.hash, dtype, question, self.frames, self.show))
 
     def try_out(self, prompt: Prompt) -> None:
         """Ask about one black frame, so that what does not fit shows before an episode is at stake.
@@ -140,3 +147,12 @@ class VlmReader:
             next(found) if length < limit else Reading(trouble=trouble.format(length, limit))
             for length in lengths
         ]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    weights: str
+    dtype: str
+    question: Prompt | Rubric
+    frames: FrameChoice
+    show: Show
