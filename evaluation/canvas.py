@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from v2w_gym.rewards.judge import Verdict
+
 Picture = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
@@ -20,6 +22,8 @@ FAINT: Colour = (110, 119, 129)
 RUNNING: Colour = (208, 215, 222)
 SUCCESS: Colour = (26, 148, 64)
 FAILURE: Colour = (191, 42, 42)
+UNSCORABLE: Colour = (138, 90, 0)
+VERDICTS: dict[Verdict, Colour] = {"success": SUCCESS, "failure": FAILURE, "unscorable": UNSCORABLE}
 
 
 def blank(height: int, width: int) -> Picture:

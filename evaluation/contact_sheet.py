@@ -10,6 +10,7 @@ import numpy as np
 from v2w_gym.data.episode import Episode
 from v2w_gym.evaluation import canvas
 from v2w_gym.evaluation.canvas import Picture
+from v2w_gym.rewards.judge import Verdict
 
 _SIDE, _BORDER, _GAP, _MARGIN = 120, 4, 6, 20
 _LABEL, _HEAD, _COLUMNS = 210, 84, 9
@@ -23,13 +24,13 @@ class Row:
         name: of the policy.
         caption: e.g. its imagined and real success.
         episode: imagined frames, and the detector's judgement of each.
-        succeeded: verdict of the success rule.
+        verdict: of the episode.
     """
 
     name: str
     caption: Sequence[str]
     episode: Episode
-    succeeded: bool
+    verdict: Verdict
 
 
 def contact_sheet(rows: Sequence[Row], title: str, subtitle: str) -> Picture:
@@ -64,7 +65,7 @@ def _label(sheet: Picture, row: Row, y: int) -> None:
     canvas.write(sheet, row.name, x=_MARGIN, y=y, size=15, bold=True, width=room)
     for i, line in enumerate(row.caption):
         canvas.write(sheet, line, x=_MARGIN, y=y + 22 + 18 * i, size=13, colour=canvas.FAINT, width=room)
-    word, colour = ("success", canvas.SUCCESS) if row.succeeded else ("failure", canvas.FAILURE)
+    word, colour = row.verdict, canvas.VERDICTS[row.verdict]
     canvas.write(
         sheet,
         f"here: {word}",

@@ -11,7 +11,7 @@ import numpy as np
 
 from v2w_gym.evaluation.ledger import Record
 from v2w_gym.evaluation.outcomes import successes_by_rule
-from v2w_gym.evaluation.rules import REPORTED
+from v2w_gym.evaluation.rules import CLIP, REPORTED
 from v2w_gym.evaluation.stats import Confusion, Estimate, RealOutcomes, rogan_gladen, wilson
 
 UNSTEADY = 0.15
@@ -47,7 +47,8 @@ def entry_of(
     outcomes = real.outcomes if real else np.empty(0)
     measured = plain(wilson(successes=int(outcomes.sum()), episodes=len(outcomes)))
     beliefs = [r.credibility for r in records if r.credibility is not None]
-    rules = dict.fromkeys([*REPORTED, *(r.success_rule for r in scored[:1])])
+    own = [r.success_rule for r in scored[:1]]
+    rules = dict.fromkeys(own if own == [CLIP] else [*REPORTED, *own])  # a whole clip has no steps to rule on
     by_rule = successes_by_rule(scored, list(rules), threshold)
     return {
         "name": name,

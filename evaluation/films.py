@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
 from pathlib import Path
 
 from v2w_gym.data.episode import Episode
@@ -35,6 +37,20 @@ class Films:
         """One episode, or None if it was not kept."""
         path = self.path(policy, start)
         return Episode.load(path) if path.exists() else None
+
+    def adopt(self, other: Films, policy: str, start: str) -> bool:
+        """Take over one episode of ``other``, as a link where the disk allows it; whether it is there now."""
+        film, own = other.path(policy, start), self.path(policy, start)
+        if own.exists() or not film.exists():
+            return own.exists()
+        own.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(film, own)
+        except OSError:
+            partial = own.with_suffix(".partial")
+            shutil.copyfile(film, partial)
+            partial.replace(own)
+        return True
 
 
 def _file_name(name: str) -> str:

@@ -1,9 +1,17 @@
-"""How a world's detector errs on episodes whose outcome is known: what the world itself carries."""
+"""How a detector or a judge errs on episodes whose outcome is known: what its report says.
+
+A world carries that of its own detector, ``detector/report.json``; ``v2w judge-check`` writes that of a
+judge, ``judge_check.json``. Both hold
+``{"hash": ..., "results": {title: {"per_episode": counts, ...}}}``, where the
+title begins with ``imagined`` or ``recorded``.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from v2w_gym.config import from_dict
@@ -13,7 +21,65 @@ from v2w_gym.evaluation.stats import Confusion
 
 Kind = Literal["imagined", "recorded"]
 
+CHECK = "judge_check.json"
 _REPORT = "detector/report.json"
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What is known of the errors of a detector or judge.
+
+    Attributes:
+        confusion: what corrected success rates use; None if nothing is known.
+        labelled: on which episodes that was counted. On recorded ones, the errors of the world model are not
+            among it.
+        recorded: the counts on recorded episodes, for comparison, where those on imagined ones are known.
+    """
+
+    confusion: Confusion | None = None
+    labelled: Kind = "imagined"
+    recorded: Confusion | None = None
+
+
+def errors_of(
+    world: World, detector_hash: str, folder: str | Path | None = None, given: str | Path | None = None
+) -> Errors:
+    """What is known of the errors of the detector or judge that ``detector_hash`` names.
+
+    Args:
+        world: may ship the report of its detector.
+        detector_hash: as in ledgers.
+        folder: of a ranking, in which the report of ``v2w judge-check`` may lie.
+        given: that report, or its folder, in place of both.
+
+    Raises:
+        FileNotFoundError: the given report is not there.
+        ValueError: it is about something else, or a report is damaged.
+    """
+    if given is not None:
+        path = Path(given) / CHECK if Path(given).is_dir() else Path(given)
+        if not path.is_file():
+            raise FileNotFoundError(f"no report {path}; write one with v2w judge-check SPEC --clips FOLDER")
+        report = _read(path)
+        if report.get("hash") != detector_hash:
+            raise ValueError(
+                f"{path} is about the judge {report.get('hash')}, these episodes were judged by "
+                f"{detector_hash}; check that one: v2w judge-check SPEC --clips FOLDER"
+            )
+        return _errors(report)
+    beside = None if folder is None else Path(folder) / CHECK
+    if beside is not None and beside.is_file() and (report := _read(beside)).get("hash") == detector_hash:
+        return _errors(report)
+    if world.config.detector.kind == "none" or world.detector().hash != detector_hash:
+        return Errors()
+    imagined = shipped_confusion(world)
+    return Errors(imagined, recorded=None if imagined is None else shipped_confusion(world, "recorded"))
+
+
+def _errors(report: Mapping[str, Any]) -> Errors:
+    """Counts on imagined episodes if there are any, else on recorded ones."""
+    imagined, recorded = (_counted(report, kind) for kind in ("imagined", "recorded"))
+    return Errors(recorded, "recorded") if imagined is None else Errors(imagined, recorded=recorded)
 
 
 def shipped_confusion(world: World, episodes: Kind = "imagined") -> Confusion | None:
@@ -31,18 +97,27 @@ def shipped_confusion(world: World, episodes: Kind = "imagined") -> Confusion | 
     if not path.is_file():
         return None
     verify(world.folder, world.config.hashes, ("detector",))
-    report = json.loads(path.read_text())
-    if report.get("hash") != world.detector().hash:
-        return None
+    report = _read(path)
+    return _counted(report, episodes) if report.get("hash") == world.detector().hash else None
+
+
+def _counted(report: Mapping[str, Any], episodes: str) -> Confusion | None:
     found = [result for title, result in report.get("results", {}).items() if title.startswith(episodes)]
     return confusion_from(found[-1]["per_episode"]) if found else None
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); move it away, or write it again") from error
+
+
 def confusion_from(counts: Mapping[str, Any]) -> Confusion:
-    """Counts per episode as ``validation.json`` and the detector's report hold them.
+    """Counts per episode as ``validation.json`` and the reports of detectors and judges hold them.
 
     Raises:
         ValueError: a count is missing or no whole number.
     """
     kept = {name: counts[name] for name in Confusion.__dataclass_fields__ if name in counts}
-    return from_dict(Confusion, kept, where=f"{_REPORT}, per_episode")
+    return from_dict(Confusion, kept, where="per_episode")

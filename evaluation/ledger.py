@@ -37,19 +37,22 @@ class Record:
         seed: seed of the ranking.
         noise_seed: what ``seed`` and ``start_id`` made of it; ``env.reset(options={"noise_seed": ...})``
             takes it.
-        verdict: what the success rule says.
-        probability: the detector's largest probability over the steps, 0..1.
-        probabilities: the detector's probability after each step, 0..1, rounded to four digits.
+        verdict: what the success rule, or the judge of the whole clip, says.
+        probability: the detector's largest probability over the steps, or the judge's of the clip, 0..1.
+        probabilities: the detector's probability after each step, 0..1, rounded to four digits; none where a
+            judge saw the whole clip.
         steps: how many actions were taken.
-        success_rule: ``any``, ``last`` or ``held_K``.
+        success_rule: ``any``, ``last`` or ``held_K``, or ``clip`` for a judge of whole clips.
         world_model_hash: names the world model's weights and sampler.
-        detector_hash: names the detector's weights.
+        detector_hash: names the detector's weights, or the judge.
         config_hash: names everything that must be alike for episodes to be compared.
-        reason: why the episode could not be scored, else None.
+        reason: why the episode could not be scored, or what a judge said of it.
         credibility: mean over the steps of how far each can be believed, 0..1, rounded to four digits; None
             where the world cannot tell, and in ledgers from before it was kept.
         manifest: names the :class:`~v2w_gym.evaluation.manifest.Manifest` of the run, which lies beside the
             ledger; None in ledgers from before manifests were kept.
+        tokens: that a judge read and wrote for it, in all attempts.
+        cost: of them, in the currency of the judge's prices; None where no price is known.
     """
 
     policy: str
@@ -68,11 +71,22 @@ class Record:
     reason: str | None = None
     credibility: float | None = None
     manifest: str | None = None
+    tokens: int = 0
+    cost: float | None = None
 
     @property
     def key(self) -> Key:
         """What makes two records the same episode: policy, start and seed."""
         return self.policy, self.start_id, self.seed
+
+    def replaces(self, other: Record) -> bool:
+        """Whether a line of this, below one of ``other`` with the same key, counts in its place.
+
+        Only what is unscorable is ever replaced: by a verdict, or by an attempt that cost more.
+        """
+        if other.verdict != "unscorable":
+            return False
+        return self.verdict != "unscorable" or self.tokens > other.tokens
 
 
 class Ledger:
@@ -86,7 +100,8 @@ class Ledger:
         path: the file; its folder must exist, the file need not.
 
     Attributes:
-        records: the episodes that were there when the ledger was last read, in the order of its lines.
+        records: the episodes that were there when the ledger was last read, in the order of their first
+            lines. An episode that was unscorable and was scored again later counts as it was scored.
 
     Raises:
         ValueError: a damaged or foreign line; the file is left as it is.
@@ -97,6 +112,8 @@ class Ledger:
         self.records: list[Record] = []
         self._journal = self.path.with_name(self.path.name + ".journal")
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
+        self._places: dict[Key, int] = {}  # of episodes in ``records``
+        self._lines = 0  # that were read
         self._whole = 0  # bytes up to the end of the last whole line
         self._early: set[bytes] = set()  # lines that were read before they had reached the file
         self._warned = False
@@ -138,7 +155,7 @@ class Ledger:
     ) -> None:
         """Write those of ``records`` that are not there yet, and wait until they are on the disk.
 
-        Two processes that ran the same episode leave one line: that of the first.
+        Two processes that ran the same episode leave one line: that of the first, unless it is unscorable.
 
         Args:
             records: finished episodes.
@@ -151,8 +168,7 @@ class Ledger:
             tail = self._read()
             if admit is not None:
                 admit(self.records)
-            known = {record.key for record in self.records}
-            fresh = [record for record in records if record.key not in known]
+            fresh = [record for record in records if self._is_new(record)]
             if not fresh and not self._journal.exists():
                 return
             lines = "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in fresh)
@@ -167,7 +183,9 @@ class Ledger:
                 self._whole = file.tell()
             self._journal.unlink()
             self._early.clear()
-            self.records.extend(fresh)
+            self._lines += len(fresh)
+            for record in fresh:
+                self._hold(record)
 
     def _read(self) -> bytes:
         """Take in new lines of the file and of its journal; return those that the file lacks."""
@@ -201,26 +219,39 @@ class Ledger:
             return [torn + b"\n"]
         if not self._warned:
             warnings.warn(
-                f"{self.path}: the last line ({len(self.records) + 1}) was cut in half and is left out; "
+                f"{self.path}: the last line ({self._lines + 1}) was cut in half and is left out; "
                 "that episode will be run again",
                 stacklevel=4,
             )
             self._warned = True
         return []
 
+    def _is_new(self, record: Record) -> bool:
+        place = self._places.get(record.key)
+        return place is None or record.replaces(self.records[place])
+
+    def _hold(self, record: Record) -> None:
+        if record.key not in self._places:
+            self._places[record.key] = len(self.records)
+            self.records.append(record)
+        elif self._is_new(record):
+            self.records[self._places[record.key]] = record
+
     def _take(self, line: bytes) -> None:
         if line in self._early:
             return
-        number = len(self.records) + 1
+        number = self._lines + 1
         if not line.strip():
             raise ValueError(self._damage(number, "it is empty"))
         values = _parse(line)
         if values is None:
             raise ValueError(self._damage(number, "it is not JSON"))
         try:
-            self.records.append(from_dict(Record, values, where=f"line {number}"))
+            record = from_dict(Record, values, where=f"line {number}")
         except ValueError as error:
             raise ValueError(self._damage(number, str(error))) from error
+        self._lines = number
+        self._hold(record)
 
     def _damage(self, number: int, why: str) -> str:
         return (

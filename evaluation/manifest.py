@@ -95,12 +95,14 @@ class Run:
         manifest: hash of its manifest.
         world: where the world was opened from.
         began: UTC, to the second.
+        judge: what its judge of clips was opened from; None without one, or where it was handed over.
     """
 
     command: str
     manifest: str
     world: str
     began: str
+    judge: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,10 @@ class Provenance:
                 "away, and the episodes count as of unknown origin"
             ) from error
 
-    def with_run(self, manifest: Manifest, command: str, world: str) -> Provenance:
+    def with_run(self, manifest: Manifest, command: str, world: str, judge: str | None = None) -> Provenance:
         """One more run."""
         began = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        run = Run(command, manifest.hash, world, began)
+        run = Run(command, manifest.hash, world, began, judge)
         return Provenance({**self.manifests, manifest.hash: manifest}, (*self.runs, run))
 
     def joined(self, other: Provenance) -> Provenance:

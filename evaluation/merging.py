@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ class Merged:
 
     Attributes:
         added: episodes that the target lacked.
-        double: episodes that it, or an earlier source, had already; the first of each is kept.
+        double: episodes that it, or an earlier source, had already; the first of each is kept,
+            unless it is unscorable and a later one is not.
         mixed: in what the runs were unlike; empty unless the merge was forced.
     """
 
@@ -84,9 +84,4 @@ def _reference(ledgers: Sequence[Ledger], provenance: Provenance) -> Manifest:
 def _copy_films(source: Ledger, folder: Path) -> None:
     there, here = Films(source.path.parent / "frames"), Films(folder / "frames")
     for record in source.records:
-        film, copy = (films.path(record.policy, record.start_id) for films in (there, here))
-        if film.exists() and not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            partial = copy.with_suffix(".partial")
-            shutil.copyfile(film, partial)
-            partial.replace(copy)
+        here.adopt(there, record.policy, record.start_id)

@@ -13,7 +13,7 @@ from v2w_gym.evaluation.rules import succeeded
 
 Outcomes = npt.NDArray[np.float64]
 
-_SCORES = {"success": 1.0, "failure": 0.0, "unscorable": math.nan}
+SCORES = {"success": 1.0, "failure": 0.0, "unscorable": math.nan}
 
 
 def of_policy(records: Sequence[Record], policy: str) -> dict[str, Record]:
@@ -27,7 +27,7 @@ def scores(records: Sequence[Record], policies: Sequence[str], starts: Sequence[
     rows, columns = ({name: i for i, name in enumerate(names)} for names in (policies, starts))
     for record in records:
         if record.policy in rows and record.start_id in columns:
-            table[rows[record.policy], columns[record.start_id]] = _SCORES[record.verdict]
+            table[rows[record.policy], columns[record.start_id]] = SCORES[record.verdict]
     return table
 
 
@@ -37,7 +37,7 @@ def in_order(records: Sequence[Record], policy: str, starts: Sequence[str]) -> l
     for start in starts:
         if start not in finished:
             break
-        row.append(_SCORES[finished[start].verdict])
+        row.append(SCORES[finished[start].verdict])
     return row
 
 

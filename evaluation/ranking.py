@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from v2w_gym.envs.world import World
-from v2w_gym.evaluation import report
 from v2w_gym.evaluation.claims import Claims
 from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.guard import GuardedPolicy
 from v2w_gym.evaluation.ledger import Ledger, Record
 from v2w_gym.evaluation.manifest import Manifest, Provenance, manifest_of
 from v2w_gym.evaluation.mixing import check_alike, differences, origins
-from v2w_gym.evaluation.page import Sources, write_page
+from v2w_gym.evaluation.page import Sources
 from v2w_gym.evaluation.protocol import Protocol
+from v2w_gym.evaluation.publishing import publish
 from v2w_gym.evaluation.reality import real_outcomes, shaken_success
-from v2w_gym.evaluation.rereading import LEDGER, PAGE, SUMMARY, find_audit, reading_of
+from v2w_gym.evaluation.rereading import LEDGER, find_audit, reading_of
 from v2w_gym.evaluation.rollout import FILMED_STARTS, Rollout
-from v2w_gym.evaluation.rules import check_rule
+from v2w_gym.evaluation.rules import CLIP, check_rule
 from v2w_gym.evaluation.schedule import Schedule
 from v2w_gym.evaluation.stats import Kind, SequentialRanking
 from v2w_gym.evaluation.summary import summarise
+from v2w_gym.rewards.judge import ClipJudge
 
 BATCH_SIZE = 50
 
@@ -40,6 +37,8 @@ def rank(
     seed: int,
     out: str | Path | None = None,
     success_rule: str = "any",
+    judge: str | Path | ClipJudge | None = None,
+    judge_check: str | Path | None = None,
     batch_size: int = BATCH_SIZE,
     device: str = "cpu",
     sampler: str | Mapping[str, Any] | None = None,
@@ -67,7 +66,12 @@ def rank(
             ``scatter.png`` and ``frames/``. A ranking that was stopped, however, goes on from its ledger: a
             policy is known by its name, so give a changed policy a new name or a new folder. Several
             processes with the same ``out`` share the work.
-        success_rule: ``any``, ``last`` or ``held_K``.
+        success_rule: ``any``, ``last`` or ``held_K``; of the world's success detector.
+        judge: of whole clips, in place of that detector: name, YAML or object. It sees each episode once,
+            from its start to its end. What it cannot tell (an outage, an unreadable reply) is unscorable,
+            never a failure, and can be scored later by ``rescore``: the frames of all episodes are kept.
+        judge_check: report of ``v2w judge-check`` on this judge, from which success rates are corrected for
+            its errors; default: ``judge_check.json`` in ``out``, where there is one.
         batch_size: most episodes imagined together; changes speed and memory, not results.
         device: where the world model runs.
         sampler: one of the world's presets by name, e.g. ``"fast"``, or values that replace those of its
@@ -103,17 +107,22 @@ def rank(
     chosen = _choose_starts(opened, episodes, starts)
     real = real_outcomes(opened.reality(), list(policies), chosen)
     early = None if stop_early is None else SequentialRanking(tuple(policies), episodes, stop_early)
-    protocol = _protocol(opened, seed, check_rule(success_rule), device, sampler)
+    asked, named = _open_judge(judge, device)
+    protocol = _protocol(opened, seed, check_rule(success_rule), asked, device, sampler)
     manifest = manifest_of(protocol, opened.sampler(sampler), device)
     folder = None if out is None else Path(out)
     films = None if folder is None else Films(folder / "frames")
-    rollout = Rollout(opened, protocol, manifest.hash, device, sampler, films, chosen[:FILMED_STARTS])
+    filmed = chosen[:FILMED_STARTS]
+    rollout = Rollout(opened, protocol, manifest.hash, device, sampler, films, filmed, asked)
+    reading = reading_of(
+        opened, protocol.detector_hash, folder, judge_check, calibrate=calibrate, sequential=early
+    )
     schedule = Schedule(rollout, chosen, batch_size, early=early)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         schedule.ledger, schedule.claims = Ledger(folder / LEDGER), Claims(folder / "claims")
         typed = command or _call(opened, policies, episodes, seed, folder)
-        schedule.admit = _sign_in(schedule.ledger, manifest, typed, opened, force)
+        schedule.admit = _sign_in(schedule.ledger, manifest, typed, opened, named, force)
     records = schedule.run(guarded, progress)
     summary = summarise(
         records=records,
@@ -123,7 +132,7 @@ def rank(
         real=real,
         shaken=shaken_success(opened.reality(), list(policies)),
         protocol=protocol,
-        reading=reading_of(opened, calibrate=calibrate, sequential=early),
+        reading=reading,
     )
     summary["sampler"] = opened.sampler(sampler)
     summary["manifests"] = origins(records)
@@ -131,18 +140,13 @@ def rank(
     summary["mixed"] = differences(records, known, manifest)
     summary["seconds"] = round(time.monotonic() - began, 1)
     if folder is not None and films is not None:
-        with FileLock(folder / ".results.lock"):  # another process may have run the last of the episodes, too
-            _write(folder / SUMMARY, summary)
-            report.draw(summary, films, chosen, folder, fps=opened.config.fps)
-            audit = find_audit(folder, opened)
-            filmed = chosen[:FILMED_STARTS]
-            sources = Sources(summary, records, chosen, filmed, films, opened.config.fps, known, audit)
-            write_page(folder / PAGE, sources)
+        audit = find_audit(folder, opened)
+        publish(folder, Sources(summary, records, chosen, filmed, films, opened.config.fps, known, audit))
     return summary
 
 
 def _sign_in(
-    ledger: Ledger, manifest: Manifest, command: str, world: World, force: bool
+    ledger: Ledger, manifest: Manifest, command: str, world: World, judge: str | None, force: bool
 ) -> Callable[[Sequence[Record]], None]:
     """Put this run down beside the ledger, if its episodes may go together with those that are there.
 
@@ -155,7 +159,8 @@ def _sign_in(
 
     with ledger.locked():
         admit(ledger.records)
-        Provenance.load(ledger.path).with_run(manifest, command, str(world.folder)).save(ledger.path)
+        provenance = Provenance.load(ledger.path).with_run(manifest, command, str(world.folder), judge)
+        provenance.save(ledger.path)
     return admit
 
 
@@ -191,18 +196,38 @@ def _choose_starts(world: World, episodes: int, starts: Sequence[str] | None) ->
     return ids[:episodes]
 
 
+def _open_judge(judge: str | Path | ClipJudge | None, device: str) -> tuple[ClipJudge | None, str | None]:
+    """The judge, and what it was opened from."""
+    if not isinstance(judge, str | Path):
+        return judge, None
+    from v2w_gym.rewards.judges import open_judge
+
+    return open_judge(judge, device=device), str(judge)
+
+
 def _protocol(
-    world: World, seed: int, success_rule: str, device: str, sampler: str | Mapping[str, Any] | None
+    world: World,
+    seed: int,
+    success_rule: str,
+    judge: ClipJudge | None,
+    device: str,
+    sampler: str | Mapping[str, Any] | None,
 ) -> Protocol:
-    if world.config.detector.kind == "none":
+    if judge is None and world.config.detector.kind == "none":
         raise ValueError(
-            f"world {world.config.name!r} has no success detector, so every policy would score 0; train one "
-            "on labelled frames (v2w train detector) and name it in world.json"
+            f"world {world.config.name!r} has no success detector, so every policy would score 0; bring a "
+            "judge of clips (--judge, in Python judge=), or train a detector on labelled frames "
+            "(v2w train detector) and name it in world.json"
         )
-    detector = world.detector()
+    if judge is not None and success_rule != "any":
+        raise ValueError(
+            f"a judge gives one verdict per clip, so there are no frames for the rule {success_rule!r}; "
+            "leave --success-rule out (in Python: success_rule=)"
+        )
+    detector = world.detector() if judge is None else judge
     return Protocol(
         seed=seed,
-        success_rule=success_rule,
+        success_rule=success_rule if judge is None else CLIP,
         instruction=world.config.instructions[0],
         world=world.config.name,
         world_version=world.config.version,
@@ -211,9 +236,3 @@ def _protocol(
         world_model_hash=world.model(device, sampler).hash,
         detector_hash=detector.hash,
     )
-
-
-def _write(path: Path, summary: Mapping[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    os.replace(partial, path)

@@ -21,6 +21,7 @@ def remarks(summary: Mapping[str, Any]) -> list[str]:
         *_calibration(summary.get("calibration")),
         *_early(summary.get("sequential")),
         *_unscorable(summary),
+        *_judge(summary.get("judge")),
     ]
 
 
@@ -59,11 +60,14 @@ def _detector(detector: Mapping[str, Any] | None) -> list[str]:
     if seen is None or spared is None:
         return []
     recorded, apart = detector.get("recorded"), ""
+    kind = detector.get("labelled", "imagined")
+    if kind == "recorded":
+        apart = "; errors of the world model are not among these"
     if recorded is not None and None not in (known := [recorded[k]["value"] for k in _SHARES]):
         apart = f" (of recorded ones {known[0]:.0%} and {known[1]:.0%}; the rest is the world model's)"
     return [
         f"corrected: for a detector that recognised {seen:.0%} of the successes and {spared:.0%} of the "
-        f"failures among {episodes} labelled imagined episodes{apart}"
+        f"failures among {episodes} labelled {kind} episodes{apart}"
     ]
 
 
@@ -95,7 +99,19 @@ def _early(early: Mapping[str, Any] | None) -> list[str]:
 
 def _unscorable(summary: Mapping[str, Any]) -> list[str]:
     count = sum(entry["unscorable"] for entry in summary["policies"])
-    return [f"{count} episodes are unscorable and count neither as success nor as failure"] if count else []
+    if not count:
+        return []
+    again = "; score them again: v2w rescore FOLDER" if summary.get("judge") else ""
+    return [f"{count} episodes are unscorable and count neither as success nor as failure{again}"]
+
+
+def _judge(judge: Mapping[str, Any] | None) -> list[str]:
+    if judge is None:
+        return []
+    cost = "at no known price" if judge["cost"] is None else f"at a cost of {judge['cost']:.4g}"
+    return [
+        f"the judge of whole clips took {judge['tokens']} tokens for {judge['episodes']} episodes, {cost}"
+    ]
 
 
 def _some(names: list[str]) -> str:

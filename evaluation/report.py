@@ -11,45 +11,53 @@ import numpy as np
 
 from v2w_gym.evaluation.contact_sheet import Row, contact_sheet
 from v2w_gym.evaluation.films import Films
+from v2w_gym.evaluation.page import Sources
 from v2w_gym.evaluation.rollout import FILMED_STARTS
-from v2w_gym.evaluation.rules import succeeded
+from v2w_gym.evaluation.rules import CLIP
 from v2w_gym.evaluation.scatter import write_scatter
 from v2w_gym.evaluation.table import metric_line
 from v2w_gym.evaluation.video import write_video
+from v2w_gym.rewards.judge import Verdict
 
 _SHEET_ROWS, _VIDEO_TILES = 8, 15
 
 
-def draw(summary: Mapping[str, Any], films: Films, starts: Sequence[str], out: Path, fps: float) -> None:
+def draw(sources: Sources, out: Path) -> None:
     """Write ``contact_sheet.png``, ``episodes.mp4`` and, with a known reality, ``scatter.png``."""
-    filmed = {start: _rows(summary, films, start) for start in starts[:FILMED_STARTS]}
+    summary, films = sources.summary, sources.films
+    verdicts = {(record.policy, record.start_id): record.verdict for record in sources.records}
+    filmed = {start: _rows(summary, verdicts, films, start) for start in sources.starts[:FILMED_STARTS]}
     scenes = [(start, rows) for start, rows in filmed.items() if rows]
     if scenes:
         start, rows = scenes[0]
         title = f"{summary['world']}: policies from start {start}, all with the same noise"
         subtitle = (
-            "imagined frames; a green border marks a frame that the success detector takes for a success"
+            "imagined frames; judged as a whole clip"
+            if summary["success_rule"] == CLIP
+            else "imagined frames; a green border marks a frame that the success detector takes for a success"
         )
         imageio.imwrite(out / "contact_sheet.png", contact_sheet(_spread(rows, _SHEET_ROWS), title, subtitle))
         titled = [
             (f"{summary['world']}, start {start}", _spread(rows, _VIDEO_TILES)) for start, rows in scenes
         ]
-        write_video(out / "episodes.mp4", titled, fps)
+        write_video(out / "episodes.mp4", titled, sources.fps)
     measured = [e for e in summary["policies"] if e["rank"] is not None and e["real_success"] is not None]
     if measured:
         conditions = f"{summary['world']}, {summary['episodes']} episodes per policy"
         write_scatter(out / "scatter.png", measured, f"{conditions}\n{metric_line(summary)}")
 
 
-def _rows(summary: Mapping[str, Any], films: Films, start: str) -> list[Row]:
+def _rows(
+    summary: Mapping[str, Any], verdicts: Mapping[tuple[str, str], Verdict], films: Films, start: str
+) -> list[Row]:
     rows = []
     for entry in summary["policies"]:
         episode = films.load(entry["name"], start)
-        if entry["rank"] is None or episode is None:
+        verdict = verdicts.get((entry["name"], start))
+        if entry["rank"] is None or episode is None or verdict is None:
             continue
         real = entry["real_success"]
         caption = [f"imagined {entry['success']:.2f}", "" if real is None else f"real {real:.2f}"]
-        verdict = succeeded(episode.success[1:], summary["success_rule"])
         rows.append(Row(entry["name"], [line for line in caption if line], episode, verdict))
     return rows
 

@@ -11,17 +11,18 @@ from typing import Any
 from v2w_gym.config import from_dict
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation.films import Films
-from v2w_gym.evaluation.labelled import shipped_confusion
+from v2w_gym.evaluation.labelled import errors_of
 from v2w_gym.evaluation.ledger import Ledger, Record
 from v2w_gym.evaluation.manifest import Provenance
 from v2w_gym.evaluation.mixing import differences, origins
 from v2w_gym.evaluation.page import Sources
 from v2w_gym.evaluation.protocol import Protocol
+from v2w_gym.evaluation.publishing import SUMMARY
 from v2w_gym.evaluation.reality import real_outcomes, shaken_success
 from v2w_gym.evaluation.stats import Kind, SequentialRanking
 from v2w_gym.evaluation.summary import Reading, summarise
 
-LEDGER, SUMMARY, AUDIT, PAGE = "ledger.jsonl", "summary.json", "audit.json", "report.html"
+LEDGER, AUDIT = "ledger.jsonl", "audit.json"
 
 
 def reread(
@@ -29,6 +30,8 @@ def reread(
     *,
     world: str | Path | World | None = None,
     audit: str | Path | None = None,
+    failures: Mapping[str, str] | None = None,
+    judge_check: str | Path | None = None,
     calibrate: Kind | None = None,
 ) -> Sources:
     """What a report is made of, by the statistics of today.
@@ -37,21 +40,23 @@ def reread(
         path: a ledger or its folder.
         world: where reality and the starts are known from; default: where the last run opened it.
         audit: an ``audit.json``; default: the one beside the ledger, or beside the world.
+        failures: policy name to what went wrong with it; default: what the summary beside the ledger says.
+        judge_check: as in ``rank``.
         calibrate: as in ``rank``.
 
     Raises:
-        FileNotFoundError: no such ledger, world or audit.
+        FileNotFoundError: no such ledger, world, audit or check.
         ValueError: a ledger that is empty, damaged, or made in another world, or a damaged audit.
     """
     file = ledger_file(path)
     records, provenance = Ledger(file).records, Provenance.load(file)
     if not records:
         raise ValueError(f"{file} holds no finished episode yet; run v2w rank --out {file.parent}")
-    before = _json(file.parent / SUMMARY) or {}
-    opened = world if isinstance(world, World) else _open(world, provenance, file)
-    protocol = _protocol(records, provenance, before, opened, file)
+    before = told_before(file.parent)
+    opened = open_world(world, provenance, file)
+    protocol = protocol_of(records, provenance, before, opened, file)
     policies = list(dict.fromkeys(record.policy for record in records))
-    failures = {e["name"]: e["error"] for e in before.get("policies", ()) if e.get("error")}
+    failures = failures_in(before) if failures is None else failures
     policies += [name for name in failures if name not in policies]
     starts = _starts(records, opened)
     summary = summarise(
@@ -62,11 +67,19 @@ def reread(
         real=real_outcomes(opened.reality(), policies, starts),
         shaken=shaken_success(opened.reality(), policies),
         protocol=protocol,
-        reading=reading_of(opened, calibrate=calibrate, sequential=_early(before, policies)),
+        reading=reading_of(
+            opened,
+            protocol.detector_hash,
+            file.parent,
+            judge_check,
+            calibrate=calibrate,
+            sequential=_early(before, policies),
+        ),
     )
     summary["manifests"], summary["mixed"] = origins(records), _mixed(records, provenance)
-    if "sampler" in before:
-        summary["sampler"] = before["sampler"]
+    kinds = [m.sampler for m in provenance.manifests.values() if m.protocol == protocol]
+    if samplers := [*([before["sampler"]] if "sampler" in before else []), *kinds]:
+        summary["sampler"] = dict(samplers[0])
     return Sources(
         summary,
         records,
@@ -80,16 +93,40 @@ def reread(
 
 
 def reading_of(
-    world: World, *, calibrate: Kind | None = None, sequential: SequentialRanking | None = None
+    world: World,
+    detector_hash: str,
+    folder: str | Path | None = None,
+    judge_check: str | Path | None = None,
+    *,
+    calibrate: Kind | None = None,
+    sequential: SequentialRanking | None = None,
 ) -> Reading:
-    """How facts from ``world`` are read: with what it knows of its detector and of what to believe."""
+    """How facts from ``world`` are read: with what is known of their detector, and of what to believe.
+
+    Args:
+        world: where they come from.
+        detector_hash: of the detector or judge that gave the verdicts.
+        folder: of the ranking.
+        judge_check: as in ``rank``.
+        calibrate: as in ``rank``.
+        sequential: the plan, where the ranking might end early.
+    """
     return Reading(
-        confusion=shipped_confusion(world),
-        recorded=shipped_confusion(world, "recorded"),
+        **vars(errors_of(world, detector_hash, folder, judge_check)),
         calibrate=calibrate,
         credible_from=world.credible_from,
         sequential=sequential,
     )
+
+
+def told_before(folder: Path) -> Mapping[str, Any]:
+    """The summary in ``folder``; empty if there is none."""
+    return _json(folder / SUMMARY) or {}
+
+
+def failures_in(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Policy name to what went wrong with it."""
+    return {e["name"]: e["error"] for e in summary.get("policies", ()) if e.get("error")}
 
 
 def _early(before: Mapping[str, Any], policies: Sequence[str]) -> SequentialRanking | None:
@@ -130,9 +167,16 @@ def _json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged ({error}); move it away, or write it again") from error
 
 
-def _open(world: str | Path | None, provenance: Provenance, file: Path) -> World:
+def open_world(world: str | Path | World | None, provenance: Provenance, file: Path) -> World:
+    """``world``, or the one that the last run of the ledger ``file`` was made in.
+
+    Raises:
+        FileNotFoundError: it is no longer there.
+    """
     from v2w_gym.registration import SHIPPED_WORLDS
 
+    if isinstance(world, World):
+        return world
     if world is not None:
         return World.open(world)
     asked = provenance.runs[-1].world if provenance.runs else next(iter(SHIPPED_WORLDS))
@@ -145,10 +189,14 @@ def _open(world: str | Path | None, provenance: Provenance, file: Path) -> World
         ) from error
 
 
-def _protocol(
+def protocol_of(
     records: Sequence[Record], provenance: Provenance, before: Mapping[str, Any], world: World, file: Path
 ) -> Protocol:
-    """The conditions of most of the records."""
+    """The conditions of most of the records of the ledger ``file``.
+
+    Raises:
+        ValueError: they were made in another world.
+    """
     common = Counter(record.config_hash for record in records).most_common(1)[0][0]
     known = [manifest.protocol for manifest in provenance.manifests.values()]
     if before.get("config_hash") == common:

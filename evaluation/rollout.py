@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,12 @@ from v2w_gym.envs.vector import WorldModelVectorEnv
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.guard import GuardedPolicy
+from v2w_gym.evaluation.judging import judged, judgements
 from v2w_gym.evaluation.ledger import Record
 from v2w_gym.evaluation.protocol import Protocol, episode_seeds
 from v2w_gym.evaluation.rules import succeeded
+from v2w_gym.rewards.judge import Clip, ClipJudge
+from v2w_gym.rewards.unjudged import Unjudged
 
 FILMED_STARTS = 4
 
@@ -55,6 +58,7 @@ class Rollout:
         sampler: preset or values of the sampler, as the environment takes them.
         films: where frames are kept; None keeps none.
         filmed: starts whose frames are kept.
+        judge: of whole clips, in place of the world's success detector.
     """
 
     world: World
@@ -64,6 +68,7 @@ class Rollout:
     sampler: str | Mapping[str, Any] | None = None
     films: Films | None = None
     filmed: Sequence[str] = ()
+    judge: ClipJudge | None = None
 
     def play(
         self, name: str, policy: GuardedPolicy, starts: Sequence[str], tick: Callable[[int], Any]
@@ -79,10 +84,12 @@ class Rollout:
         Raises:
             PolicyFailure: the policy raised or returned junk.
         """
-        kept = [i for i, start in enumerate(starts) if self.films and start in self.filmed]
+        kept = [i for i, start in enumerate(starts) if self.judge or (self.films and start in self.filmed)]
         batch = self._imagine(policy, starts, kept, tick)
-        self._film(name, starts, kept, batch)  # before the ledger: a line in it implies its film
-        return [self._record(name, start, i, batch) for i, start in enumerate(starts)]
+        if self.films is not None:
+            self._film(name, starts, kept, batch)  # before the ledger: a line in it implies its film
+        records = [self._record(name, start, i, batch) for i, start in enumerate(starts)]
+        return records if self.judge is None else self._judged(self.judge, records, batch)
 
     def _imagine(
         self, policy: GuardedPolicy, starts: Sequence[str], filmed: Sequence[int], tick: Callable[[int], Any]
@@ -96,6 +103,7 @@ class Rollout:
             horizon=self.protocol.horizon,
             device=self.device,
             sampler=self.sampler,
+            detector=None if self.judge is None else Unjudged(),
         )
         encode = functools.partial(actions_of(self.world.config.action).encode, lead=(len(starts),))
         noise_seeds = episode_seeds(self.protocol.seed, starts, "world")
@@ -109,7 +117,7 @@ class Rollout:
             observation, _, _, _, infos = env.step(action)
             frames.append(observation["pixels"][filmed])
             actions.append(vector[filmed])
-            probabilities.append(infos["success_prob"])
+            probabilities.append(np.where(infos.get("judged", True), infos["success_prob"], np.nan))
             flags.append(infos["is_success"])
             if "credibility" in infos:
                 credibility.append(infos["credibility"])
@@ -135,6 +143,16 @@ class Rollout:
             )
             assert self.films is not None  # else nothing is filmed
             self.films.save(name, starts[i], episode)
+
+    def _judged(self, judge: ClipJudge, records: Sequence[Record], batch: Batch) -> list[Record]:
+        """The records with the verdicts of a judge that sees every clip from its start to its end."""
+        clips = [
+            Clip(batch.frames[:, i], record.instruction, self.world.config.fps)
+            for i, record in enumerate(records)
+        ]
+        unasked = [replace(record, probabilities=(), reason=None) for record in records]
+        found = judgements(judge, clips)
+        return [judged(r, one, self.protocol.threshold) for r, one in zip(unasked, found, strict=True)]
 
     def _record(self, name: str, start: str, slot: int, batch: Batch) -> Record:
         probabilities, protocol = batch.probabilities[:, slot], self.protocol

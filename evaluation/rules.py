@@ -7,6 +7,8 @@ The rule moves success rates by itself, so it is named in every ledger line and 
 ``last``   success after the last action
 ``held_K`` success after K actions in a row, e.g. ``held_3``
 ========== =====================================================
+
+Where a judge sees the whole clip there is no rule to choose: ``clip`` stands for its one verdict.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ import numpy.typing as npt
 
 REPORTED = ("any", "last", "held_3")
 """Every summary gives success under these rules, whichever decides."""
+
+CLIP = "clip"
+"""What stands in place of a rule where a judge of whole clips gave the verdict."""
 
 _HELD = re.compile(r"held_([1-9]\d*)")
 

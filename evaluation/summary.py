@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from v2w_gym.evaluation import outcomes, panel
 from v2w_gym.evaluation.entries import entry_of, plain, rank_by
 from v2w_gym.evaluation.ledger import Record
 from v2w_gym.evaluation.protocol import Protocol
+from v2w_gym.evaluation.rules import CLIP
 from v2w_gym.evaluation.stats import KINDS, Confusion, Kind, RealOutcomes, SequentialRanking
 
 
@@ -18,7 +20,8 @@ class Reading:
     """How the facts are read, beyond what is always done.
 
     Attributes:
-        confusion: how often the detector errs on labelled imagined episodes; gives corrected success rates.
+        confusion: how often the detector or judge errs on labelled episodes; gives corrected success rates.
+        labelled: on which these were counted, ``"imagined"`` or ``"recorded"``.
         recorded: how often it errs on labelled recorded ones, for comparison.
         calibrate: ``"affine"`` or ``"isotonic"``: map imagined to real success, each policy by what the
             others teach. Off by default, and named in every table.
@@ -32,6 +35,7 @@ class Reading:
 
     confusion: Confusion | None = None
     recorded: Confusion | None = None
+    labelled: Literal["imagined", "recorded"] = "imagined"
     calibrate: Kind | None = None
     credible_from: float | None = None
     sequential: SequentialRanking | None = None
@@ -106,8 +110,10 @@ def summarise(
         if read.confusion is None
         else {
             **_detector(read.confusion),
+            "labelled": read.labelled,
             "recorded": None if read.recorded is None else _detector(read.recorded),
         },
+        "judge": _judge(records, wanted) if protocol.success_rule == CLIP else None,
         "credible_from": read.credible_from,
         "sequential": None if read.sequential is None else _early(read.sequential, records, starts, failures),
     }
@@ -119,6 +125,18 @@ def _detector(confusion: Confusion) -> dict[str, Any]:
         **asdict(confusion),
         "sensitivity": plain(confusion.sensitivity),
         "specificity": plain(confusion.specificity),
+    }
+
+
+def _judge(records: Sequence[Record], starts: set[str]) -> dict[str, Any]:
+    """What a judge of whole clips was asked, and what it took in all attempts."""
+    asked = [record for record in records if record.start_id in starts]
+    costs = [record.cost for record in asked if record.cost is not None]
+    return {
+        "episodes": len(asked),
+        "unscorable": sum(record.verdict == "unscorable" for record in asked),
+        "tokens": sum(record.tokens for record in asked),
+        "cost": round(math.fsum(costs), 6) if costs else None,
     }
 
 

@@ -52,6 +52,7 @@ def _columns(summary: Mapping[str, Any]) -> list[str]:
         "policy": [e["name"] for e in entries],
         "alike": [e.get("group") or "-" for e in entries],
         "imagined success": [_interval(e, "") for e in entries],
+        "unscorable": [f"{e['unscorable']:10d}" if e["unscorable"] else "-" for e in entries],
         **{rule: [_or_dash(e["rules"].get(rule), ".2f") for e in entries] for rule in rules},
         "corrected": [_rate(e.get("corrected")) for e in entries],
         _calibrated_heading(summary): [_rate(e.get("calibrated")) for e in entries],

@@ -16,7 +16,7 @@ from v2w_gym.evaluation.contact_sheet import Row
 
 _SIDE, _BORDER, _GAP, _MARGIN = 192, 5, 12, 16
 _CAPTION, _HEAD = 44, 44
-_WORDS = {"": canvas.RUNNING, "success": canvas.SUCCESS, "failure": canvas.FAILURE}
+_WORDS = {"": canvas.RUNNING} | {str(word): colour for word, colour in canvas.VERDICTS.items()}
 _PAUSE = 1.5  # seconds on the last frame of each start
 _SLOWER = 2  # a manipulation episode lasts a second or two: too short to watch many at once
 
@@ -62,7 +62,7 @@ def _tile(row: Row, index: int, captions: Mapping[str, Picture]) -> Picture:
     episode, word = row.episode, ""
     shown = min(index, len(episode) - 1)
     if shown == len(episode) - 1:
-        word = "success" if row.succeeded else "failure"
+        word = row.verdict
     colour = _WORDS[word] if word else canvas.SUCCESS if episode.success[shown] else canvas.RUNNING
     return np.concatenate([canvas.framed(episode.frames[shown], _SIDE, colour, _BORDER), captions[word]])
 

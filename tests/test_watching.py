@@ -168,7 +168,7 @@ def test_without_its_beginning_an_episode_is_not_judged(tiny_world: Path, judge:
 
 def test_a_string_opens_a_judge(tiny_world: Path, tmp_path: Path) -> None:
     spec = tmp_path / "mine.yaml"
-    spec.write_text(f"kind: frame_classifier\nfolder: {tiny_world / 'detector'}\n")
+    spec.write_text(f"kind: frame_classifier\nworld: {tiny_world}\n")
     env: Any = gymnasium.make(
         "v2w_gym:Vid2World-v0", world=str(tiny_world), detector=str(spec), judge_every=3
     )

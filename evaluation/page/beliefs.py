@@ -56,19 +56,16 @@ def detector(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Success under every rule, and corrected for the detector's errors where these are known."""
     entries = [e for e in summary["policies"] if e["success"] is not None]
     rules = list(dict.fromkeys(rule for e in entries for rule in e.get("rules") or {}))
-    texts = [
-        f"Success is what the detector says: from a probability of {summary['threshold']:g} on, a frame "
-        f"counts, and the rule “{summary['success_rule']}” makes the verdict of an episode."
-    ]
+    texts = [_verdicts(summary)]
     known, corrected = summary.get("detector"), any(e.get("corrected") for e in entries)
     if known is not None:
         texts.append(
-            "Corrected rates take off how it errs on imagined episodes whose outcome is known; their "
-            "intervals include what is not known of that. Errors on imagined episodes are also those of the "
-            "world model, errors on recorded ones its own."
+            f"Corrected rates take off how it errs on {known.get('labelled', 'imagined')} episodes whose "
+            "outcome is known; their intervals include what is not known of that. Errors on imagined "
+            "episodes are also those of the world model, errors on recorded ones its own."
         )
     else:
-        texts.append("How often it errs is not known to this world, so no rate is corrected for it.")
+        texts.append("How often it errs is not known here, so no rate is corrected for it.")
     if unscorable := sum(e["unscorable"] for e in entries):
         texts.append(f"{unscorable} episodes are unscorable and count neither as success nor as failure.")
     calibrated = any(e.get("calibrated") for e in entries)
@@ -79,13 +76,28 @@ def detector(summary: Mapping[str, Any]) -> dict[str, Any]:
         cells = [_percent((e.get("rules") or {}).get(rule)) for rule in rules]
         cells += [_interval(e.get("corrected"))] * corrected + [_interval(e.get("calibrated"))] * calibrated
         lines.append({"name": e["name"], "cells": cells})
-    errors = [("imagined", known), ("recorded", (known or {}).get("recorded"))]
+    errors = [((known or {}).get("labelled", "imagined"), known), ("recorded", (known or {}).get("recorded"))]
     return {
         "texts": texts,
         "columns": columns,
         "lines": lines if columns else [],
         "errors": [_errors(name, counts) for name, counts in errors if counts is not None],
     }
+
+
+def _verdicts(summary: Mapping[str, Any]) -> str:
+    """Who says what a success is."""
+    if (judge := summary.get("judge")) is None:
+        return (
+            f"Success is what the detector says: from a probability of {summary['threshold']:g} on, a frame "
+            f"counts, and the rule “{summary['success_rule']}” makes the verdict of an episode."
+        )
+    cost = "" if judge["cost"] is None else f" and cost {judge['cost']:.4g}"
+    return (
+        "Success is what a judge says that sees each clip as a whole: an episode counts from a probability "
+        f"of {summary['threshold']:g} on. {judge['episodes']} episodes took {judge['tokens']} tokens{cost}; "
+        f"{judge['unscorable']} of them could not be judged."
+    )
 
 
 def _errors(name: str, counts: Mapping[str, Any]) -> dict[str, Any]:

@@ -100,7 +100,8 @@ def sprite(frames: FrameArray, side: int, quality: int) -> dict[str, Any]:
 
 
 def _film(picture: Mapping[str, Any], record: Record) -> dict[str, Any]:
-    return {**picture, "votes": list(record.probabilities), "verdict": record.verdict}
+    votes = list(record.probabilities) or [None] * record.steps  # none of a judge of the whole clip
+    return {**picture, "votes": votes, "verdict": record.verdict}
 
 
 def _partings(row: Sequence[Episode]) -> list[list[dict[str, int | None]]]:

@@ -10,6 +10,7 @@ from v2w_gym.evaluation.stats.ceiling import noise_ceiling
 from v2w_gym.evaluation.stats.corrected import Confusion, confusion_of, prediction_powered, rogan_gladen
 from v2w_gym.evaluation.stats.correlation import kendall, mmrv, pearson, regret, spearman
 from v2w_gym.evaluation.stats.intervals import CONFIDENCE, UNDEFINED, Estimate, clopper_pearson, wilson
+from v2w_gym.evaluation.stats.kappa import cohen_kappa
 from v2w_gym.evaluation.stats.paired import Paired, SharedLuck, compare, score_interval, shared_luck
 from v2w_gym.evaluation.stats.planning import correlation_of, episodes_needed, visible_gap
 from v2w_gym.evaluation.stats.sequential import SequentialRanking, Standing
@@ -37,6 +38,7 @@ __all__ = [
     "calibrated",
     "check",
     "clopper_pearson",
+    "cohen_kappa",
     "compare",
     "confusion_of",
     "correlation_of",

@@ -14,14 +14,16 @@ from v2w_gym.cli.audit import AUDIT
 from v2w_gym.cli.build import BUILD
 from v2w_gym.cli.convert import CONVERT
 from v2w_gym.cli.credibility import CREDIBILITY
+from v2w_gym.cli.label import LABEL
 from v2w_gym.cli.plan import PLAN
 from v2w_gym.cli.report import REPORT
+from v2w_gym.cli.rescore import RESCORE
 from v2w_gym.cli.serve import SERVE
 from v2w_gym.cli.serve_policy import SERVE_POLICY
 from v2w_gym.cli.use import USE
 
 USER_ERROR, STOPPED = 2, 130
-COMMANDS = USE | REPORT | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY | SERVE_POLICY | SERVE
+COMMANDS = USE | REPORT | RESCORE | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY | SERVE_POLICY | SERVE | LABEL
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,16 +13,26 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     add("ledger", type=Path, help="ledger.jsonl, or the folder that v2w rank wrote")
     add("--world", help="id, folder or hub id (default: where the ranking opened it)")
     add("--audit", type=Path, help="audit.json of v2w audit (default: the one beside the ledger)")
+    add(
+        "--judge-check",
+        type=Path,
+        help="report of v2w judge-check that corrects success rates (default: the one beside the ledger)",
+    )
     add("--calibrate", choices=("affine", "isotonic"), help="map imagined to real success, and say so")
     add("--out", type=Path, help="the HTML file (default: report.html beside the ledger)")
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from v2w_gym.evaluation.page import write_page
-    from v2w_gym.evaluation.rereading import PAGE, ledger_file, reread
+    from v2w_gym.evaluation.publishing import PAGE
+    from v2w_gym.evaluation.rereading import ledger_file, reread
 
     sources = reread(
-        arguments.ledger, world=arguments.world, audit=arguments.audit, calibrate=arguments.calibrate
+        arguments.ledger,
+        world=arguments.world,
+        audit=arguments.audit,
+        judge_check=arguments.judge_check,
+        calibrate=arguments.calibrate,
     )
     out = arguments.out or ledger_file(arguments.ledger).parent / PAGE
     write_page(out, sources)

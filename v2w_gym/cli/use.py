@@ -27,10 +27,16 @@ def _add_rank(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         type=Path,
-        help="folder of the results; run again to go on (default: runs/rank-WORLD-SEED-RULE[-PRESET])",
+        help="folder of the results; run again to go on (default: runs/rank-WORLD-SEED-RULE|JUDGE[-PRESET])",
     )
     add("--sampler", metavar="PRESET", help="one of the world's presets, e.g. fast (default: its sampler)")
     add("--success-rule", default="any", help="any, last or held_K (default: %(default)s)")
+    add("--judge", metavar="NAME|FILE.yaml", help="judge of whole clips in place of the world's detector")
+    add(
+        "--judge-check",
+        type=Path,
+        help="report of v2w judge-check on it, which corrects success rates (default: the one in --out)",
+    )
     add("--batch-size", type=int, help="episodes imagined together; changes speed, not results")
     add("--device", default="cpu", help="where the world model runs, e.g. cuda (default: %(default)s)")
     add(
@@ -51,7 +57,9 @@ def _rank(arguments: argparse.Namespace) -> int:
     sys.path.append(os.getcwd())  # a policy beside the user is found by module:attr
     world = World.open(arguments.world)
     policies = {name: registry.resolve(name) for name in arguments.policy or registry.names()}
-    named = (world.config.name, str(arguments.seed), arguments.success_rule, arguments.sampler)
+    judge = None if arguments.judge is None else Path(arguments.judge).stem
+    rule = arguments.success_rule if judge is None else judge
+    named = (world.config.name, str(arguments.seed), rule, arguments.sampler)
     out = arguments.out or Path("runs", "-".join(["rank", *filter(None, named)]))
     summary = evaluation.rank(
         world,
@@ -60,6 +68,8 @@ def _rank(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         out=out,
         success_rule=arguments.success_rule,
+        judge=arguments.judge,
+        judge_check=arguments.judge_check,
         batch_size=evaluation.BATCH_SIZE if arguments.batch_size is None else arguments.batch_size,
         device=arguments.device,
         sampler=arguments.sampler,
