@@ -77,7 +77,7 @@ class Conversation:
         while True:
             data = await self._receive(_OPEN_S, f"nothing was opened within {_OPEN_S:g} s")
             number, fields, refusal = self._read(data)
-            if refusal is None and (fields.get("op"), fields.get("version")) != ("open", VERSION):
+            if refusal is None:
                 refusal = _unlike(fields)
             if refusal is not None:
                 await self._refuse(number, refusal)
@@ -161,17 +161,21 @@ class Conversation:
             raise
 
 
-def _unlike(fields: Mapping[str, Any]) -> Exception:
+def _unlike(fields: Mapping[str, Any]) -> Exception | None:
+    version = fields.get("version")
+    if fields["op"] == "open" and type(version) is int and version == VERSION:
+        return None
     return ValueError(
         f"the first request must be open with version {VERSION} of the protocol, got "
-        f"{fields.get('op')!r:.40} with {fields.get('version')!r:.40}; install the same v2w_gym on both sides"
+        f"{fields['op']!r} with {version!r:.40}; install the same v2w_gym on both sides"
     )
 
 
 def _out_of_place(fields: Mapping[str, Any], session: Session) -> Exception | None:
     if fields["op"] == "open":
         return ValueError("this connection has its session; open another connection for another")
-    if (named := fields.get("session")) != session.name:
+    named = fields.get("session")
+    if not isinstance(named, str) or named != session.name:
         return ValueError(f"unknown session {named!r:.40}; a connection knows the one that it opened alone")
     return None
 
