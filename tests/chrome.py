@@ -54,7 +54,11 @@ class Tab:
 
     def open(self, url: str, width: int = 1280, height: int = 900) -> None:
         self.do(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
         self.do("Page.navigate", url=url)
 
