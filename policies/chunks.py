@@ -46,6 +46,9 @@ class Chunked:
 
     Raises:
         ValueError: ``execute`` below 1, or an ``ensemble`` that is no finite number.
+
+    Attributes:
+        contract: what actions mean, if the source says so, see ``contract.py``.
     """
 
     def __init__(self, source: ChunkSource, *, execute: int, ensemble: float | None = None) -> None:
@@ -53,7 +56,7 @@ class Chunked:
             raise ValueError(f"execute must be a whole number of steps from 1 on, got {execute!r}")
         if ensemble is not None and not np.isfinite(ensemble):
             raise ValueError(f"ensemble must be a finite number such as 0.01, or None, got {ensemble!r}")
-        self.source = source
+        self.source, self.contract = source, getattr(source, "contract", None)
         self.execute, self.ensemble = int(execute), ensemble
         self._pending: dict[int, _Pending] = {}
 
