@@ -17,6 +17,9 @@ from v2w_gym.envs.settings import Parts
 from v2w_gym.envs.world import no_starts
 
 KEYS = ("start", "frames", "actions", "task", "noise_seed")
+IGNORED = ("lerobot_new_rollout",)
+"""LeRobot's evaluator says by it that this reset begins a rollout; every reset of ours begins an episode."""
+
 NOISE_SEEDS = 2**31
 """Noise seeds lie in ``range(NOISE_SEEDS)``."""
 
@@ -39,7 +42,7 @@ class Request:
 def check_keys(options: Mapping[str, Any] | None) -> None:
     """Raise ``ValueError`` at an option that no reset knows: a misspelt one must not pass in silence."""
     for key in options or {}:
-        if key not in KEYS:
+        if key not in KEYS and key not in IGNORED:
             near = difflib.get_close_matches(str(key), KEYS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(KEYS)}"
             raise ValueError(f"unknown reset option {key!r}; {hint}")
