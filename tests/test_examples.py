@@ -13,6 +13,8 @@ ARGUMENTS = {
         ["--episodes", "4", "--out", "out", "--against", "v2w_gym.policies.simple:StillPolicy"],
         ["out/summary.json", "out/contact_sheet.png", "out/episodes.mp4", "out/ledger.jsonl"],
     ),
+    "judge_served": (["--out", "out"], ["out/judge.yaml"]),
+    "judge_by_hand": (["--out", "out"], ["out/clips"]),
     "train_sb3": (["--steps", "64", "--out", "out/ppo.zip"], ["out/ppo.zip"]),
 }
 """Arguments beside --world, and files that must be there afterwards."""

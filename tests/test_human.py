@@ -246,9 +246,8 @@ def test_others_are_refused(served):
         f"/{served.token}x/label",
         f"/{served.token[:-1]}/label",
         "//label",
-        "/é/label",
     ):
-        assert request(served, "POST", path.encode().decode("latin-1"), label)[0] == 404, path
+        assert request(served, "POST", path, label)[0] == 404, path
     assert served.queue.labels.read() == {}
     assert post(served, label, Origin=f"http://{here}") == 200
     assert (

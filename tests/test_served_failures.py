@@ -83,6 +83,7 @@ NO_VOTE = {
     "a tool call": (message(content=None, tool_calls=[{"type": "function"}]), "empty"),
     "thoughts alone": (message(content=None, reasoning_content="Answer: yes"), "empty"),
     "cut off": (completion("I see a drawer that\nAnswer: yes", finish="length"), "cut off by max_tokens"),
+    "broken off": (completion("Answer: yes", finish="abort"), "broke off"),
     "filtered": (completion("Answer: yes", finish="content_filter"), "content filter"),
 }
 
@@ -262,7 +263,7 @@ def test_the_key_is_sent_and_found_nowhere_else(server, tmp_path, monkeypatch, c
     signed = judge(server, endpoint={"key_variable": "V2W_TEST_KEY", "outages": 99}, **make)
     (found,) = signed.judge([clip()])
     assert found.probability == 1.0
-    assert found.reason == "You sent Bearer [key].\nAnswer: yes"
+    assert found.reason == "You sent Bearer [key]. Answer: yes"
     assert {asked.headers["authorization"] for asked in server.asked} == {f"Bearer {SECRET}"}
     seen = [json.dumps(asked.body) for asked in server.asked]
     seen += [str(found), repr(found), signed.hash, caplog.text, *capfd.readouterr(), *everything(signed)]

@@ -9,10 +9,9 @@ from v2w_gym.rewards.judge import Clip, Judgement
 from v2w_gym.rewards.prompts import Prompt
 from v2w_gym.rewards.served_answers import worth
 from v2w_gym.rewards.served_panel import Answered
+from v2w_gym.rewards.served_reply import one_line
 from v2w_gym.rewards.served_setup import ServedConfig, put
 from v2w_gym.rewards.served_votes import spent, why_not
-
-_SAID = 300  # characters of a vote that a judgement quotes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,5 +91,4 @@ def _quoted(answers: Sequence[Answered], votes: Sequence[float | None], probabil
     readable = [
         (vote, answered.reason) for vote, answered in zip(votes, answers, strict=True) if vote is not None
     ]
-    said = min(readable, key=lambda pair: abs(pair[0] - probability))[1]
-    return said if len(said) <= _SAID else said[: _SAID - 3] + "..."
+    return one_line(min(readable, key=lambda pair: abs(pair[0] - probability))[1])

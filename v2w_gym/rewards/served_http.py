@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from v2w_gym.rewards.served_reply import one_line
+
 if TYPE_CHECKING:
     import requests
 
@@ -20,7 +22,6 @@ _AGAIN = (408, 409, 425, 429)
 _LARGEST = 8 * 2**20  # bytes of a reply; log-probabilities of a long one take a few hundred thousand
 _GLANCE = 0.2  # seconds between two looks at whether to stop
 _SECRET = 8  # characters of the shortest key that is one
-_SAID = 300  # characters of a server's message that are shown
 
 
 class OutageError(Exception):
@@ -198,12 +199,12 @@ def _judged(response: requests.Response, content: bytes, key: Key) -> Any:
     except (ValueError, RecursionError):
         value = None
         if status < 300:
-            raise OutageError(f"{host} sent no JSON but {_short(text)!r}") from None
+            raise OutageError(f"{host} sent no JSON but {one_line(text)!r}") from None
     if status < 300 and isinstance(value, dict) and value.get("error"):
         status = _status_within(value["error"])  # gateways wrap the trouble of what lies behind them so
     elif status < 300:
         return value
-    said = _short(key.without(message_of(value) or text))
+    said = one_line(key.without(message_of(value) or text))
     reason = f"{host} answered {status}" + (f": {said}" if said else "")
     if status in _AGAIN or status >= 500:
         raise OutageError(reason, _seconds(response.headers.get("Retry-After")))
@@ -245,15 +246,9 @@ def _host(url: str) -> str:
         return ""
 
 
-def _short(text: str) -> str:
-    """One line, printable, not too long."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= _SAID else line[: _SAID - 3] + "..."
-
-
 def _cause(error: BaseException) -> str:
     """The system's own words for a failed connection, without the wrappings of three libraries."""
     seen, inner = error, error.__cause__ or error.__context__
     while inner is not None and inner is not seen:
         seen, inner = inner, inner.__cause__ or inner.__context__
-    return _short((seen.strerror or str(seen)) if isinstance(seen, OSError) else str(seen))
+    return one_line((seen.strerror or str(seen)) if isinstance(seen, OSError) else str(seen))

@@ -31,6 +31,15 @@ class Reply:
     likely: tuple[Likely, ...] = ()
 
 
+_SAID = 300  # characters that are quoted
+
+
+def one_line(text: str) -> str:
+    """What may be quoted of a text from outside: one line, printable, not too long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _SAID else line[: _SAID - 3] + "..."
+
+
 def parse(value: Any, clean: Callable[[str], str]) -> Reply:
     """Read the JSON of a chat completion.
 
@@ -52,9 +61,11 @@ def parse(value: Any, clean: Callable[[str], str]) -> Reply:
     refusal = message["refusal"] if isinstance(message.get("refusal"), str) else refusal
     trouble = None
     if refusal:
-        trouble = f"the model refused: {clean(refusal)[:200]}"
+        trouble = f"the model refused: {one_line(clean(refusal))}"
     elif finish == "content_filter":
         trouble = "the reply was withheld by a content filter"
+    elif finish in ("abort", "error"):
+        trouble = "the server broke off its reply"
     elif not text.strip():
         trouble = "the reply is empty" + (" (cut off by max_tokens)" if finish == "length" else "")
     elif finish == "length":
