@@ -2,6 +2,7 @@
 
 from v2w_gym.policies.adapted import Adapted, adapt
 from v2w_gym.policies.base import Policy
+from v2w_gym.policies.callables import from_callable
 from v2w_gym.policies.contract import (
     ActionContract,
     ContractMismatch,
@@ -9,6 +10,7 @@ from v2w_gym.policies.contract import (
     with_data,
     world_contract,
 )
+from v2w_gym.policies.modules import from_module
 from v2w_gym.policies.normaliser import Normaliser
 from v2w_gym.policies.registry import load, names, resolve
 from v2w_gym.policies.repeated import Repeated
@@ -22,6 +24,8 @@ __all__ = [
     "Repeated",
     "adapt",
     "check_contract",
+    "from_callable",
+    "from_module",
     "load",
     "names",
     "resolve",
