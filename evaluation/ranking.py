@@ -24,6 +24,7 @@ from v2w_gym.evaluation.rules import CLIP, check_rule
 from v2w_gym.evaluation.schedule import Schedule
 from v2w_gym.evaluation.stats import Kind, SequentialRanking
 from v2w_gym.evaluation.summary import summarise
+from v2w_gym.policies.contract import check_contracts
 from v2w_gym.rewards.judge import ClipJudge
 
 BATCH_SIZE = 50
@@ -98,12 +99,15 @@ def rank(
         ValueError: an unknown rule or start, too many episodes, or a ledger that is damaged, of other
             conditions or of an unlike run, or an unknown preset or value of the sampler, or an error rate
             outside 0..0.5, or a calibration that reality knows too few policies for.
+        ContractMismatch: a policy whose ``contract`` says that its actions mean something else than the world
+            takes them for.
     """
     began = time.monotonic()
     guarded = _check_policies(policies)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     opened = world if isinstance(world, World) else World.open(world)
+    check_contracts(policies, opened)
     chosen = _choose_starts(opened, episodes, starts)
     real = real_outcomes(opened.reality(), list(policies), chosen)
     early = None if stop_early is None else SequentialRanking(tuple(policies), episodes, stop_early)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from v2w_gym.envs.arm import ArmMapping, arm_spec
 from v2w_gym.envs.domains import DOMAINS, RT1_ACTIONS
 from v2w_gym.envs.world import ActionSpec, DetectorSpec, World, WorldConfig
+from v2w_gym.evaluation import rank
 from v2w_gym.policies import units
 from v2w_gym.policies.adapted import adapt
 from v2w_gym.policies.contract import (
@@ -137,6 +138,21 @@ def test_contracts_of_several_policies_are_checked_by_name():
         check_contract(object(), WORLD)
     with pytest.raises(TypeError, match="ActionContract, got str"):
         check_contract(type("P", (), {"contract": "metres"})(), WORLD)
+
+
+def test_a_ranking_checks_contracts_before_its_first_episode(tiny_world, tmp_path):
+    tiny = world_contract(World.open(tiny_world))
+    policy = Says(replace(tiny, rate=2 * tiny.rate), [0] * 4)
+    with pytest.raises(ContractMismatch, match=r"policy 'fast': .*\n.*rate: got"):
+        rank(
+            tiny_world,
+            {"fits": Says(tiny, [0] * 4), "fast": policy},
+            episodes=2,
+            seed=0,
+            out=tmp_path / "out",
+        )
+    assert policy.asked == 0
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
