@@ -179,7 +179,7 @@ def _check_same(judge: ClipJudge, protocol: Protocol, everything: bool, file: Pa
         )
     if (judge.hash, float(judge.threshold)) != (protocol.detector_hash, protocol.threshold):
         raise ValueError(
-            f"{file} holds verdicts of {protocol.detector_hash} from {protocol.threshold:g} on, this judge is "
-            f"{judge.hash} from {judge.threshold:g} on (another one, or with other settings, prompt or weights); its verdicts go into a folder of their own: --out FOLDER "
-            "(in Python: out=)"
+            f"{file} holds verdicts of {protocol.detector_hash} from {protocol.threshold:g} on, this judge "
+            f"is {judge.hash} from {judge.threshold:g} on (another one, or with other settings, "
+            "prompt or weights); its verdicts go into a folder of their own: --out FOLDER (in Python: out=)"
         )

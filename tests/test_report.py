@@ -48,7 +48,12 @@ def row(name: str, length: int, success: bool, size: tuple[int, int] = (48, 64))
     frames = np.full((length, *size, 3), 90, np.uint8)
     flags = np.zeros(length, np.bool_)
     flags[-1] = success
-    return Row(name, ["imagined 0.50"], Episode(frames, None, flags, "t", name, 0), success)
+    return Row(
+        name,
+        ["imagined 0.50"],
+        Episode(frames, None, flags, "t", name, 0),
+        "success" if success else "failure",
+    )
 
 
 def test_table_shows_what_is_known_and_says_what_is_not() -> None:

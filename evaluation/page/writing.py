@@ -80,29 +80,26 @@ def render(sources: Sources) -> str:
         ("audit", "Audit of the world model", "Audit"),
         ("made", "How this was made", "Origin"),
     ]
-    templates = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    return templates.get_template("report.html").render(
-        version=__version__,
-        style=_raw("style.css"),
-        script=_raw("films.js"),
-        reel=reel,
-        left_out=left_out,
-        threshold=f"{summary['threshold']:g}",
-        interval="95 %",
-        sections=sections,
-        audit=audit,
-        notices=run.notices(summary, audit),
-        credibility=beliefs.credibility(summary, sources.records),
-        detector=beliefs.detector(summary),
-        **ranks.view(summary, sources.records, sources.starts),
-        **reality.view(summary),
-        **run.view(summary, sources.provenance, sources.records),
+    return (
+        templates()
+        .get_template("report.html")
+        .render(
+            version=__version__,
+            style=raw("style.css"),
+            script=raw("films.js"),
+            reel=reel,
+            left_out=left_out,
+            threshold=f"{summary['threshold']:g}",
+            interval="95 %",
+            sections=sections,
+            audit=audit,
+            notices=run.notices(summary, audit),
+            credibility=beliefs.credibility(summary, sources.records),
+            detector=beliefs.detector(summary),
+            **ranks.view(summary, sources.records, sources.starts),
+            **reality.view(summary),
+            **run.view(summary, sources.provenance, sources.records),
+        )
     )
 
 
@@ -111,5 +108,17 @@ def _label(summary: Mapping[str, Any], name: str) -> str:
     return name if rank is None else f"{rank} · {name}"
 
 
-def _raw(name: str) -> Markup:
+def templates() -> Environment:
+    """The templates of the package's pages."""
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+
+def raw(name: str) -> Markup:
+    """A file of the templates as it is, for style and script."""
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))

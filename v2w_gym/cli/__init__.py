@@ -14,6 +14,7 @@ from v2w_gym.cli.audit import AUDIT
 from v2w_gym.cli.build import BUILD
 from v2w_gym.cli.convert import CONVERT
 from v2w_gym.cli.credibility import CREDIBILITY
+from v2w_gym.cli.judge_check import JUDGE_CHECK
 from v2w_gym.cli.label import LABEL
 from v2w_gym.cli.plan import PLAN
 from v2w_gym.cli.report import REPORT
@@ -23,7 +24,8 @@ from v2w_gym.cli.serve_policy import SERVE_POLICY
 from v2w_gym.cli.use import USE
 
 USER_ERROR, STOPPED = 2, 130
-COMMANDS = USE | REPORT | RESCORE | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY | SERVE_POLICY | SERVE | LABEL
+COMMANDS = USE | REPORT | RESCORE | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY | JUDGE_CHECK
+COMMANDS |= SERVE_POLICY | SERVE | LABEL
 
 
 def main(argv: Sequence[str] | None = None) -> int:

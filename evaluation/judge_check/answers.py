@@ -1,0 +1,100 @@
+"""What a judge said, kept clip by clip, so that nothing is asked or paid for twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from v2w_gym.config import from_dict
+from v2w_gym.evaluation.judging import judgements
+from v2w_gym.rewards.judge import Clip, ClipJudge
+
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was said of one clip.
+
+    Attributes:
+        probability: of success, 0..1; None where the judge could not tell.
+        reason: as in a judgement.
+        tokens: read and written.
+        cost: in the currency of the judge's prices; None where no price is known.
+        seconds: of wall time, a share of those of its batch.
+    """
+
+    probability: float | None
+    reason: str | None
+    tokens: int
+    cost: float | None
+    seconds: float
+
+
+class Answers:
+    """Asks a judge, and remembers in a file of JSON lines what it said.
+
+    Args:
+        judge: of clips.
+        path: the file; None remembers for this run alone. What other judges said in it stays there.
+        progress: show a progress bar.
+    """
+
+    def __init__(self, judge: ClipJudge, path: Path | None = None, progress: bool = False) -> None:
+        self._judge, self._path, self._progress = judge, path, progress
+        self._known: dict[str, Answer] = {}
+        if path is not None and path.is_file():
+            for line in path.read_text().splitlines():
+                self._take(line)
+
+    def of(self, clips: Sequence[Clip], name: str) -> list[Answer]:
+        """One answer per clip; what was unscorable before is asked again.
+
+        Args:
+            clips: to be judged.
+            name: of what they are, for the progress bar.
+        """
+        digests = [self._digest(clip) for clip in clips]
+        todo = {
+            digest: clip
+            for digest, clip in zip(digests, clips, strict=True)
+            if digest not in self._known or self._known[digest].probability is None
+        }
+        waiting = list(todo.items())
+        for begin in tqdm(range(0, len(waiting), BATCH_SIZE), desc=name, disable=not self._progress):
+            self._ask(waiting[begin : begin + BATCH_SIZE])
+        return [self._known[digest] for digest in digests]
+
+    def _ask(self, batch: Sequence[tuple[str, Clip]]) -> None:
+        began = time.monotonic()
+        found = judgements(self._judge, [clip for _, clip in batch])
+        seconds = (time.monotonic() - began) / len(batch)
+        lines = []
+        for (digest, _), one in zip(batch, found, strict=True):
+            answer = Answer(one.probability, one.reason, one.tokens, one.cost, round(seconds, 6))
+            self._known[digest] = answer
+            lines.append(json.dumps({"clip": digest, **asdict(answer)}) + "\n")
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.writelines(lines)
+
+    def _take(self, line: str) -> None:
+        try:
+            values = json.loads(line)
+            self._known[values.pop("clip")] = from_dict(Answer, values)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            pass  # a line that was cut when the process was killed: that clip is asked about again
+
+    def _digest(self, clip: Clip) -> str:
+        """Names the judge and all that it is shown."""
+        digest = hashlib.sha256(
+            f"{self._judge.hash}/{clip.fps}/{clip.instruction}/{clip.frames.shape}".encode()
+        )
+        digest.update(clip.frames.tobytes())
+        return digest.hexdigest()[:24]

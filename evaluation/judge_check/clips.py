@@ -1,0 +1,111 @@
+"""Clips whose outcome is known: a folder of episodes, or of videos with a file of labels."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+
+from v2w_gym.data.episode import EpisodeFolder
+from v2w_gym.rewards.judge import Clip
+
+LABELS = ("labels.json", "labels.csv")
+_YES, _NO = ("1", "true", "success", "yes"), ("0", "false", "failure", "no")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A clip and how it ended in reality.
+
+    Attributes:
+        name: of its file, without the ending.
+        clip: what a judge sees.
+        success: whether the task was done.
+    """
+
+    name: str
+    clip: Clip
+    success: bool
+
+
+def read_clips(
+    folder: str | Path,
+    *,
+    labels: str | Path | None = None,
+    instruction: str | None = None,
+    fps: float | None = None,
+    limit: int | None = None,
+) -> list[Labelled]:
+    """Labelled clips of a folder, in the order of their names.
+
+    Args:
+        folder: of episodes (``.npz`` with success flags), or of videos (``.mp4``).
+        labels: of videos: JSON, ``{"name.mp4": true}`` or ``{"name.mp4": {"success": true, "instruction":
+            "..."}}``, or CSV with the columns file, success and, if need be, instruction; default:
+            ``labels.json`` or ``labels.csv`` in the folder.
+        instruction: what was asked for, in place of what the files say.
+        fps: frames per second of real time; default: 5 for episodes, what a video says for a video.
+        limit: at most so many.
+
+    Raises:
+        FileNotFoundError: no clips, or no labels of videos.
+        ValueError: a label or an instruction that is missing or cannot be read.
+    """
+    path = Path(folder)
+    if videos := sorted(path.glob("*.mp4"))[:limit]:
+        known = _labels(path, labels)
+        return [_video(video, known, instruction, fps) for video in videos]
+    episodes = EpisodeFolder(path, limit)
+    found = []
+    for file, episode in zip(episodes.files, episodes, strict=True):
+        clip = Clip(episode.frames, instruction or episode.task, fps or 5.0)
+        found.append(Labelled(file.stem, clip, episode.succeeded))
+    return found
+
+
+def _video(video: Path, known: Mapping[str, Any], instruction: str | None, fps: float | None) -> Labelled:
+    entry = known.get(video.name, known.get(video.stem))
+    entry = entry if isinstance(entry, Mapping) else {"success": entry}
+    asked = instruction or entry.get("instruction")
+    if not asked:
+        raise ValueError(
+            f"nobody says what {video} was to show; give --instruction TEXT, or a label for each"
+        )
+    frames = np.asarray(imageio.imread(video, plugin="FFMPEG"), np.uint8)
+    speed = fps or float(imageio.immeta(video, plugin="FFMPEG").get("fps", 5.0))
+    return Labelled(video.stem, Clip(frames, asked, speed), _truth(video, entry.get("success")))
+
+
+def _labels(folder: Path, given: str | Path | None) -> dict[str, Any]:
+    places = [folder / name for name in LABELS] if given is None else [Path(given)]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise FileNotFoundError(
+            f"no labels of the videos in {folder}; write {places[0]}: "
+            '{"name.mp4": {"success": true, "instruction": "close the drawer"}}'
+        )
+    try:
+        if file.suffix == ".json":
+            return dict(json.loads(file.read_text()))
+        rows = list(csv.DictReader(file.open(newline="")))
+        return {row["file"]: row for row in rows}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{file} is no mapping from file to label ({error!r}); JSON: "
+            '{"name.mp4": true}; CSV: a line "file,success,instruction", then a line per video'
+        ) from error
+
+
+def _truth(video: Path, value: Any) -> bool:
+    word = str(value).strip().lower()
+    if word not in (*_YES, *_NO):
+        raise ValueError(
+            f"the label of {video} must be true or false, got {value!r}; move unlabelled ones elsewhere"
+        )
+    return word in _YES
