@@ -28,8 +28,8 @@ pytestmark = pytest.mark.slow
 needs_torchvision = pytest.mark.skipif(
     importlib.util.find_spec("torchvision") is None, reason="the processor of Qwen-VL needs torchvision"
 )
-QWEN = pytest.param("qwen2_5_vl", marks=needs_torchvision)
-FAMILIES = ["idefics3", "paligemma", QWEN]
+QWENS = [pytest.param(name, marks=needs_torchvision) for name in ("qwen2_5_vl", "qwen3_vl")]
+FAMILIES = ["idefics3", "paligemma", *QWENS]
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def forced(reader, prompt, clip, form):
     return float(torch.log_softmax(logits[0, -2].double(), dim=-1)[token])
 
 
-@pytest.mark.parametrize("family", ["idefics3", QWEN])
+@pytest.mark.parametrize("family", ["idefics3", *QWENS])
 def test_the_completed_task_assertion_is_that_of_topreward(judge, family):
     opened, clip = judge(family, prompt="completed"), some_clips()[2]
     reader, prompt = opened.reader, opened.config.prompt
@@ -169,23 +169,23 @@ def test_each_chosen_frame_becomes_one_picture_in_order(judge, family):
     ):
         inputs = model_inputs(reader.loaded.processor, [clip], choice, judge(family).config.prompt)
         pixels = inputs["pixel_values"].float()
-        if family == "qwen2_5_vl":
+        if family.startswith("qwen"):
             assert len(inputs["image_grid_thw"]) == count
             pixels = pixels.reshape(count, -1)
         brightness = pixels.reshape(count, -1).mean(dim=1).tolist()
         assert brightness == sorted(brightness)
 
 
-@needs_torchvision
-def test_a_model_of_videos_reads_one_video(judge):
-    opened, clips = judge("qwen2_5_vl", show="video"), some_clips()
+@pytest.mark.parametrize("family", QWENS)
+def test_a_model_of_videos_reads_one_video(judge, family):
+    opened, clips = judge(family, show="video"), some_clips()
     inputs = model_inputs(
         opened.reader.loaded.processor, clips, opened.config.frames, opened.config.prompt, "video"
     )
     assert len(inputs["video_grid_thw"]) == len(clips)
     alone = [opened.judge([clip])[0] for clip in clips]
     assert probabilities(opened.judge(clips)) == pytest.approx(probabilities(alone), rel=1e-4)
-    assert opened.hash != judge("qwen2_5_vl").hash
+    assert opened.hash != judge(family).hash
 
 
 def test_nan_is_unscorable_and_costs_no_other_clip(judge, folder, tmp_path):

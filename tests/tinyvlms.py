@@ -147,57 +147,71 @@ def paligemma(folder: Path) -> Path:
     return _save(folder, _liven(PaliGemmaForConditionalGeneration(config)), processor)
 
 
-def qwen2_5_vl(folder: Path) -> Path:
-    """Reads pictures and videos; its processor needs torchvision."""
-    from transformers import (
-        Qwen2_5_VLConfig,
-        Qwen2_5_VLForConditionalGeneration,
-        Qwen2_5_VLProcessor,
-        Qwen2VLImageProcessor,
-        Qwen2VLVideoProcessor,
-    )
+VISION = {
+    "depth": 2,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_heads": 2,
+    "out_hidden_size": 32,
+    "patch_size": 4,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+}
+
+
+def _qwen(folder: Path, name: str, video_processor, **vision) -> Path:
+    """Reads pictures and videos; the processor needs torchvision."""
+    import transformers
 
     special = ["<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|vision_start|>", "<|vision_end|>"]
     special += ["<|image_pad|>", "<|video_pad|>"]
     tokenizer = _tokenizer(special, pad_token="<|endoftext|>", eos_token="<|im_end|>")
     start, end, image, video = tokenizer.convert_tokens_to_ids(special[3:])
-    sizes = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 64, "max_pixels": 1024}
+    sizes = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2}
+    sizes["size"] = {"shortest_edge": 64, "longest_edge": 8192}
     chat = CHAT
     for kind, token in (("IMAGE", "image"), ("VIDEO", "video")):
         chat = chat.replace(kind, f"<|vision_start|><|{token}_pad|><|vision_end|>")
-    processor = Qwen2_5_VLProcessor(
-        Qwen2VLImageProcessor(**sizes), tokenizer, Qwen2VLVideoProcessor(**sizes), chat_template=chat
+    pictures = transformers.Qwen2VLImageProcessor(**sizes)
+    processor = getattr(transformers, f"{name}Processor")(
+        pictures, tokenizer, video_processor(**sizes), chat_template=chat
     )
     torch.manual_seed(0)
-    config = Qwen2_5_VLConfig(
+    config = getattr(transformers, f"{name}Config")(
         image_token_id=image,
         video_token_id=video,
         vision_start_token_id=start,
         vision_end_token_id=end,
         pad_token_id=0,
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "out_hidden_size": 32,
-            "patch_size": 4,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-            "window_size": 32,
-            "fullatt_block_indexes": [1],
-        },
+        vision_config=VISION | vision,
         text_config={
             "vocab_size": len(tokenizer),
             "pad_token_id": 0,
             "eos_token_id": 1,
             "bos_token_id": 0,
+            "head_dim": 16,
             "max_position_embeddings": 4096,
             "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0},
             **TEXT,
         },
     )
-    return _save(folder, _liven(Qwen2_5_VLForConditionalGeneration(config)), processor)
+    model = getattr(transformers, f"{name}ForConditionalGeneration")(config)
+    return _save(folder, _liven(model), processor)
+
+
+def qwen2_5_vl(folder: Path) -> Path:
+    """Counts time along its rotary positions."""
+    from transformers import Qwen2VLVideoProcessor
+
+    return _qwen(folder, "Qwen2_5_VL", Qwen2VLVideoProcessor, window_size=32, fullatt_block_indexes=[1])
+
+
+def qwen3_vl(folder: Path) -> Path:
+    """Writes the time of each frame of a video into its prompt."""
+    from transformers import Qwen3VLVideoProcessor
+
+    layers = {"num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
+    return _qwen(folder, "Qwen3VL", Qwen3VLVideoProcessor, **layers)
 
 
 def videomae(folder: Path, labels: tuple[str, ...] = ("failure", "success")) -> Path:

@@ -41,7 +41,8 @@ def model_inputs(
     if show == "images":
         return processor(images=shown, **arguments)
     facts = [_facts(clip, frames, pictures) for clip, pictures in zip(clips, shown, strict=True)]
-    return processor(videos=shown, video_metadata=facts, do_sample_frames=False, **arguments)
+    videos = [pictures * 2 if len(pictures) == 1 else pictures for pictures in shown]  # models pair frames
+    return processor(videos=videos, video_metadata=facts, do_sample_frames=False, **arguments)
 
 
 def _placeholder(processor: Any, show: Show) -> str:
@@ -70,7 +71,7 @@ def _text(processor: Any, prompt: Prompt, clip: Clip, pictures: int, show: Show)
 
 
 def _facts(clip: Clip, frames: FrameChoice, pictures: Sequence[Any]) -> dict[str, Any]:
-    """When the frames were taken, for models that count time; a montage is a video of one frame."""
+    """When the frames were taken, for models that count time; one picture is a video of two like frames."""
     chosen = frames.indices(len(clip.frames))
-    indices = chosen if len(chosen) == len(pictures) else chosen[-1:]
+    indices = chosen if len(pictures) > 1 else chosen[-1:] * 2
     return {"total_num_frames": len(clip.frames), "fps": clip.fps, "frames_indices": indices}
