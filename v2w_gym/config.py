@@ -59,7 +59,7 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         inner = [a for a in arguments if a is not type(None)]
-        return _coerce(inner[0], value, where) if len(inner) == 1 else value
+        return _coerce(inner[0], value, where) if len(inner) == 1 else _any_of(inner, value, where)
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where)
     if origin is tuple:
@@ -67,6 +67,10 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where} must be a list, got {value!r}")
         item = arguments[0] if arguments else Any
         return tuple(_coerce(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin in (dict, Mapping):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where} must be a mapping of keys to values, got {value!r}")
+        return {k: _coerce(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
     if origin is typing.Literal:
         if value not in arguments:
             raise ValueError(f"{where} must be one of {list(arguments)}, got {value!r}")
@@ -80,6 +84,16 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     ):
         raise ValueError(f"{where} must be {hint.__name__}, got {value!r}")
     return value
+
+
+def _any_of(hints: list[Any], value: Any, where: str) -> Any:
+    refusals = []
+    for hint in hints:
+        try:
+            return _coerce(hint, value, where)
+        except ValueError as error:
+            refusals.append(str(error))
+    raise ValueError("; or ".join(refusals))
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -88,8 +88,9 @@ def check_action(
             f"action must be numbers of shape {shape}, got {type(action).__name__}: {error}"
         ) from error
     check_shape(array, shape)
-    if not np.isfinite(array).all():
-        raise ValueError(f"action must be finite, got {array.tolist()}")
+    if len(bad := np.argwhere(~np.isfinite(array))):
+        place = tuple(bad[0].tolist())
+        raise ValueError(f"action must be finite, got {array[place]} at {place} of shape {array.shape}")
     if array.min(initial=0.0) < low - 1e-6 or array.max(initial=0.0) > high + 1e-6:
         raise ValueError(
             f"action must lie in [{low:g}, {high:g}], got values from {array.min():g} to {array.max():g}; "

@@ -14,13 +14,15 @@ The alignment rule, stated once: **the action at index i moves frame i to frame 
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from v2w_gym.data.archive import read_arrays
 
 FrameArray = npt.NDArray[np.uint8]
 ActionArray = npt.NDArray[np.float32]
@@ -47,15 +49,19 @@ class Episode:
     seed: int
 
     def __post_init__(self) -> None:
-        length = len(self.frames)
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
             raise ValueError(
                 f"episode frames must be uint8 (f, h, w, 3), got {self.frames.dtype} {self.frames.shape}"
             )
-        if self.actions is not None and len(self.actions) != length - 1:
-            raise ValueError(f"{length} frames need {length - 1} actions, got {len(self.actions)}")
-        if self.success.shape != (length,):
-            raise ValueError(f"success must have shape ({length},), got {self.success.shape}")
+        length = len(self.frames)
+        if length == 0:
+            raise ValueError("an episode needs at least one frame, got none")
+        if self.actions is not None:
+            _check_actions(self.actions, length)
+        if self.success.shape != (length,) or self.success.dtype != np.bool_:
+            raise ValueError(
+                f"success must be bool ({length},), got {self.success.dtype} {self.success.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -87,24 +93,42 @@ class Episode:
         """Read one ``.npz`` file.
 
         Raises:
-            ValueError: if the file is damaged or lacks one of the arrays.
+            FileNotFoundError: no such file.
+            ValueError: the file is damaged, or its arrays are not those of an episode.
         """
+        content = read_arrays(path, ("frames", "actions", "success", "task", "behaviour", "seed"))
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls(
-                    frames=file["frames"],
-                    actions=file["actions"] if "actions" in file.files else None,
-                    success=file["success"],
-                    task=str(file["task"]),
-                    behaviour=str(file["behaviour"]),
-                    seed=int(file["seed"]),
-                )
-        except (KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
+            return cls(
+                frames=content["frames"],
+                actions=content.get("actions"),
+                success=content["success"],
+                task=_word(content["task"]),
+                behaviour=_word(content["behaviour"]),
+                seed=_whole(content["seed"]),
+            )
+        except (KeyError, ValueError) as error:
             raise ValueError(
                 f"{path} is not a whole episode ({error}); delete it and record it again"
             ) from error
+
+
+def _check_actions(actions: ActionArray, length: int) -> None:
+    if actions.ndim != 2 or len(actions) != length - 1:
+        raise ValueError(f"{length} frames need actions ({length - 1}, a), got {actions.shape}")
+    if actions.dtype.kind != "f" or not np.isfinite(actions).all():
+        raise ValueError(f"actions must be finite floats, got {actions.dtype}")
+
+
+def _word(array: npt.NDArray[Any]) -> str:
+    if array.shape != () or array.dtype.kind != "U":
+        raise ValueError(f"expected a text, got {array.dtype} {array.shape}")
+    return str(array)
+
+
+def _whole(array: npt.NDArray[Any]) -> int:
+    if array.shape != () or array.dtype.kind not in "iu":
+        raise ValueError(f"expected a whole number, got {array.dtype} {array.shape}")
+    return int(array)
 
 
 class EpisodeFolder:

@@ -19,15 +19,16 @@ gives its first frame.
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
+from v2w_gym.data.archive import array_names, read_array, read_arrays
 from v2w_gym.data.episode import ActionArray, FrameArray
 from v2w_gym.data.framing import Framing, fit
 from v2w_gym.data.starts import Context, StartContexts
@@ -35,6 +36,10 @@ from v2w_gym.shapes import check_action
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
+FRAME_NAMES, ACTION_NAMES = ("image", "frames"), ("action", "actions")
+"""What arrays of a clip may be called."""
+MOST_PIXELS = 2**26
+"""Of an image: 8,192 by 8,192."""
 _READABLE = "an image, a video, an .npz, or a folder of them"
 
 
@@ -159,7 +164,7 @@ def _read(path: Path, most: int | None) -> tuple[FrameArray, Any]:
         if not pictures:
             raise ValueError(f"{path} holds no images ({', '.join(sorted(IMAGES))})")
         actions = path / "actions.npy"
-        known = _load(actions) if actions.is_file() else None
+        known = read_array(actions) if actions.is_file() else None
         wanted = pictures if known is not None or most is not None else pictures[:1]
         return _stack([_image(picture) for picture in wanted], path), known
     if not path.is_file():
@@ -182,11 +187,14 @@ def _stack(frames: list[FrameArray], path: Path) -> FrameArray:
 
 
 def _image(path: Path) -> FrameArray:
-    bgr = (
-        cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-        if path.stat().st_size
-        else None
-    )
+    try:
+        with Image.open(path) as header:  # says how large it is, and unpacks nothing
+            pixels = header.width * header.height
+        if pixels > MOST_PIXELS:
+            raise ValueError(f"{path} has {pixels:,} pixels; at most {MOST_PIXELS:,} are read")
+        bgr = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, SyntaxError, struct.error, Image.DecompressionBombError, cv2.error) as error:
+        raise ValueError(f"{path} is no image, or a damaged one ({error})") from error
     if bgr is None:
         raise ValueError(f"{path} is no image, or a damaged one")
     return np.ascontiguousarray(bgr[..., ::-1])
@@ -210,24 +218,12 @@ def _video(path: Path, most: int) -> FrameArray:
 
 def _clip(path: Path) -> tuple[FrameArray, Any]:
     """The frames and actions of an ``.npz``."""
-    content = _load(path)
-    frames = [name for name in ("image", "frames") if name in content]
-    actions = [name for name in ("action", "actions") if name in content]
+    content = read_arrays(path, (*FRAME_NAMES, *ACTION_NAMES))
+    frames = [name for name in FRAME_NAMES if name in content]
+    actions = [name for name in ACTION_NAMES if name in content]
     if len(frames) != 1 or len(actions) > 1:
         raise ValueError(
             f"{path} must hold image or frames (f, h, w, 3), and may hold action or actions (f-1, a) "
-            f"or (f, a); it holds {', '.join(content) or 'nothing'}"
+            f"or (f, a); it holds {', '.join(array_names(path)[:20]) or 'nothing'}"
         )
     return content[frames[0]], content[actions[0]] if actions else None
-
-
-def _load(path: Path) -> Any:
-    """Arrays of an ``.npz``, or the array of an ``.npy``; pickled objects are refused."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged, or holds something else than plain arrays ({error})") from error

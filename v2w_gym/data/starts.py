@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import difflib
 import json
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from v2w_gym.data.archive import read_arrays
 from v2w_gym.data.episode import ActionArray, FrameArray
 
 
@@ -131,20 +131,45 @@ class StartContexts:
         source = Path(folder)
         try:
             index = json.loads((source / "starts.json").read_text())
-            ids, seeds = index["ids"], index["seeds"]
-            with np.load(source / "starts.npz", allow_pickle=False) as file:
-                frames, actions = file["frames"], file["actions"].astype(np.float32)
+            arrays = read_arrays(source / "starts.npz", ("frames", "actions"))
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"start contexts need starts.json and starts.npz in {source}; missing: {error.filename}"
             ) from error
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"the start contexts in {source} are damaged ({error}); fetch them again"
-            ) from error
-        if not len(ids) == len(seeds) == len(frames) == len(actions):
-            raise ValueError(
-                f"{source}: starts.json names {len(ids)} ids and {len(seeds)} seeds, but starts.npz holds "
-                f"{len(frames)} frames and {len(actions)} actions; fetch both again"
-            )
-        return cls(Context(*row) for row in zip(ids, frames, actions, seeds, strict=True))
+        except (ValueError, OSError, RecursionError) as error:
+            raise ValueError(_damage(source, error)) from error
+        try:
+            return cls(Context(*row) for row in _rows(index, arrays))
+        except ValueError as error:
+            raise ValueError(_damage(source, error)) from error
+
+
+def _damage(source: Path, why: Exception) -> str:
+    return f"the start contexts in {source} are damaged ({why}); fetch both again"
+
+
+def _rows(index: Any, arrays: Mapping[str, Any]) -> Iterator[tuple[str, FrameArray, ActionArray, int | None]]:
+    """Ids, frames, actions and seeds of what the two files hold."""
+    if not isinstance(index, dict) or not all(isinstance(index.get(k), list) for k in ("ids", "seeds")):
+        raise ValueError('starts.json must hold two lists, "ids" and "seeds"')
+    if missing := {"frames", "actions"} - set(arrays):
+        raise ValueError(f"starts.npz lacks {', '.join(sorted(missing))}")
+    frames, actions = arrays["frames"], arrays["actions"]
+    if frames.ndim != 5 or actions.ndim != 3 or actions.dtype.kind != "f" or not np.isfinite(actions).all():
+        raise ValueError(
+            "starts.npz must hold frames (n, f, h, w, 3) and finite actions (n, f-1, a), "
+            f"got {frames.dtype} {frames.shape} and {actions.dtype} {actions.shape}"
+        )
+    ids, seeds = index["ids"], index["seeds"]
+    if not len(ids) == len(seeds) == len(frames) == len(actions):
+        raise ValueError(
+            f"starts.json names {len(ids)} ids and {len(seeds)} seeds, but starts.npz holds "
+            f"{len(frames)} frames and {len(actions)} actions"
+        )
+    for id in ids:
+        if not isinstance(id, str):
+            raise ValueError(f"an id must be a text, got {id!r:.40}")
+    for seed in seeds:
+        if seed is not None and type(seed) is not int:
+            raise ValueError(f"a seed must be a whole number or null, got {seed!r:.40}")
+    return zip(ids, frames, actions.astype(np.float32), seeds, strict=True)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from v2w_gym.wire.content import check_content
 from v2w_gym.wire.errors import WireError
 from v2w_gym.wire.structure import LIMITS, Limits, check_structure
 
@@ -30,7 +31,6 @@ _PLAIN: dict[str, type | tuple[type, ...]] = {
     "U": str,
     "S": bytes,
 }
-_LAST_CODE_POINT = 0x10FFFF
 
 
 def pack(value: Any, limits: Limits = LIMITS) -> bytes:
@@ -137,21 +137,11 @@ def _array(data: Any, text: Any, shape: Any) -> npt.NDArray[Any]:
     if not isinstance(data, bytes) or math.prod(shape) * dtype.itemsize != len(data):
         held = f"{len(data):,} bytes" if isinstance(data, bytes) else f"a {type(data).__name__}"
         raise WireError(f"an array of {text} with shape {shape!r:.80} cannot have {held} as its data")
-    _check_content(data, dtype)
+    check_content(data, dtype)
     try:
         return np.ndarray(tuple(shape), dtype, buffer=data).copy()
     except (ValueError, OverflowError, MemoryError) as error:
         raise WireError(f"an array of {text} with shape {shape!r:.80}: {error}") from error
-
-
-def _check_content(data: bytes, dtype: np.dtype[Any]) -> None:
-    """Bytes that no value of the dtype has would only be noticed far from here."""
-    if dtype.kind == "b" and data.strip(b"\0\1"):
-        raise WireError("an array of booleans with bytes other than 0 and 1")
-    if dtype.kind == "U" and data:
-        letters = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
-        if letters.max() > _LAST_CODE_POINT:
-            raise WireError("an array of texts with letters beyond Unicode")
 
 
 def _scalar(data: Any, text: Any) -> Any:
