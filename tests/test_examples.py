@@ -13,15 +13,21 @@ ARGUMENTS = {
         ["--episodes", "4", "--out", "out", "--against", "v2w_gym.policies.simple:StillPolicy"],
         ["out/summary.json", "out/contact_sheet.png", "out/episodes.mp4", "out/ledger.jsonl"],
     ),
+    "check_a_judge": (["--out", "out"], ["out/judge_check.json", "out/judge_check.html"]),
+    "judge_clips": ([], []),
     "judge_served": (["--out", "out"], ["out/judge.yaml"]),
     "judge_by_hand": (["--out", "out"], ["out/clips"]),
+    "serve_and_play": (["--out", "out/futures.png"], ["out/futures.png"]),
     "train_sb3": (["--steps", "64", "--out", "out/ppo.zip"], ["out/ppo.zip"]),
 }
 """Arguments beside --world, and files that must be there afterwards."""
+SLOW = {"serve_and_play"}
 NEEDS_META_WORLD = {"imagined_and_real"}
 
 
-@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ARGUMENTS]
+)
 def test_example_runs(name, tiny_world, tmp_path, monkeypatch):
     arguments, written = ARGUMENTS[name]
     monkeypatch.chdir(tmp_path)

@@ -81,15 +81,23 @@ class Answers:
             self._known[digest] = answer
             lines.append(json.dumps({"clip": digest, **asdict(answer)}) + "\n")
         if self._path is not None:
-            with self._path.open("a") as file:
-                file.writelines(lines)
+            with self._path.open("a+") as file:
+                file.seek(max(0, file.seek(0, 2) - 1))
+                torn = file.read(1) not in ("", "\n")
+                file.writelines(["\n"] * torn + lines)
 
     def _take(self, line: str) -> None:
         try:
             values = json.loads(line)
-            self._known[values.pop("clip")] = from_dict(Answer, values)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            pass  # a line that was cut when the process was killed: that clip is asked about again
+        except ValueError:
+            return  # it was cut when the process was killed: that clip is asked about again
+        try:
+            digest = values.pop("clip")
+            self._known[digest] = from_dict(Answer, values)
+        except (AttributeError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"{self._path} holds a line that is no answer of a judge ({error!r}); move the file away"
+            ) from error
 
     def _digest(self, clip: Clip) -> str:
         """Names the judge and all that it is shown."""

@@ -27,7 +27,7 @@ from v2w_gym.training.calibration import reliability
 
 PAGE, ANSWERS = "judge_check.html", "answers.jsonl"
 _WORST = 12  # clips that the page shows
-_DRAWS = 2000
+_DRAWS = 1000
 
 Floats = npt.NDArray[np.float64]
 
