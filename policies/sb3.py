@@ -158,13 +158,13 @@ def from_spec(spec: str) -> SB3Policy:
 
 
 def _refuse_without_statistics(model: Any, path: Path) -> None:
-    """Raise ``ValueError`` where a model reads images that are no bytes and nothing says how to make them."""
+    """Raise ``ValueError`` where a model reads images that are no bytes and nothing says what makes them."""
     space = model.observation_space
     box = space.spaces.get("pixels") if hasattr(space, "spaces") else space
     if box is not None and len(box.shape) == 3 and box.dtype != np.uint8:
         raise ValueError(
-            f"{path} reads images of {box.dtype}, not bytes: it was trained behind VecNormalize or a wrapper; "
-            f"put its statistics beside it (venv.save('{path.with_suffix('').name}_vecnormalize.pkl')), name "
+            f"{path} reads images of {box.dtype}, not bytes: trained behind VecNormalize or a wrapper; "
+            f"put its statistics beside it (venv.save('{path.stem}_vecnormalize.pkl')), name "
             "them (normalise=FILE.pkl), or, if it reads 0..255 as floats, say normalise=none; "
             "for another wrapper see v2w_gym.policies.from_callable"
         )
