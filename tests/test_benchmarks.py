@@ -114,6 +114,14 @@ def test_start(run):
     assert found["first_reset_and_step_s"] > 0
 
 
+@pytest.mark.slow
+def test_served(run):
+    found, _ = run("served")
+    for sessions in (1, 8, 32):
+        assert found[f"served_sessions_{sessions}_per_s"] > 0
+        assert found[f"served_over_local_sessions_{sessions}_ratio"] > 0
+
+
 def test_unknown_section(run, capsys):
     with pytest.raises(SystemExit):
         run("streaming,speed")
