@@ -2,6 +2,7 @@
 const $ = (id) => document.getElementById(id);
 const KEYS = { y: "success", n: "failure", u: "unscorable" };
 const PAUSE = 0.8; // seconds on the last frame
+const LASTS = 3; // seconds that a clip takes at least: an episode may be over in one
 const LOOK = 5000; // milliseconds between two looks for new clips
 
 let clips = []; // { clip, verdict } in the order in which they are shown
@@ -65,7 +66,8 @@ const play = (on) => {
 const tick = (now) => {
   if (film && playing) {
     const last = shown === film.frames.length - 1;
-    if (now - since > 1000 * (last ? Math.max(PAUSE, 1 / film.fps) : 1 / film.fps)) seek(last ? 0 : shown + 1);
+    const each = Math.max(1 / film.fps, LASTS / film.frames.length);
+    if (now - since > 1000 * (last ? Math.max(PAUSE, each) : each)) seek(last ? 0 : shown + 1);
   }
   requestAnimationFrame(tick);
 };
