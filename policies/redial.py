@@ -54,7 +54,7 @@ class Lines:
 
     Args:
         endpoint: where.
-        connection: see :class:`~v2w_gym.policies.remote.RemoteConfig`.
+        connection: see :class:`~v2w_gym.policies.remote_config.RemoteConfig`.
         redial: how often to try.
     """
 

@@ -14,7 +14,8 @@ from websockets.sync.client import connect
 
 from v2w_gym.policies import load, registry
 from v2w_gym.policies.letterbox import resize_with_pad
-from v2w_gym.policies.remote import RemoteConfig, RemotePolicy
+from v2w_gym.policies.remote import RemotePolicy
+from v2w_gym.policies.remote_config import RemoteConfig
 from v2w_gym.policies.simple import ConstantPolicy
 from v2w_gym.serve.answers import Keys
 from v2w_gym.serve.policy_server import PolicyServer, ServeConfig

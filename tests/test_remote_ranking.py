@@ -13,7 +13,8 @@ from openpi_peer import Gone, OpenpiClient, openpi_server
 from v2w_gym import cli
 from v2w_gym.evaluation import rank
 from v2w_gym.evaluation.ledger import Ledger
-from v2w_gym.policies.remote import RemoteConfig, RemotePolicy
+from v2w_gym.policies.remote import RemotePolicy
+from v2w_gym.policies.remote_config import RemoteConfig
 from v2w_gym.policies.simple import ConstantPolicy
 from v2w_gym.serve.policy_server import PolicyServer, ServeConfig
 
