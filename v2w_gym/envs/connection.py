@@ -107,7 +107,7 @@ class Connection:
 
     def _connected(self) -> Any:
         try:
-            from websockets.exceptions import InvalidHandshake, InvalidStatus
+            from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
             from websockets.sync.client import connect
         except ImportError as error:
             raise ImportError('websockets is not installed; pip install "v2w_gym[remote]"') from error
@@ -129,6 +129,8 @@ class Connection:
             )
         except InvalidStatus as error:
             raise self._refused(error.response.status_code, error.response.body) from error
+        except InvalidURI as error:
+            raise _no_address(self.url) from error
         except (OSError, EOFError, InvalidHandshake) as error:
             raise ServerGoneError(
                 f"no server of environments answers at {self.url} ({error}); start one: "
@@ -214,10 +216,14 @@ def _address(url: str) -> tuple[str, int]:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"expected an address like ws://127.0.0.1:{DEFAULT_PORT}, got {url!r}") from error
+        raise _no_address(url) from error
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"expected an address like ws://127.0.0.1:{DEFAULT_PORT}, got {url!r}")
+        raise _no_address(url)
     return parts.hostname, port or (443 if parts.scheme == "wss" else DEFAULT_PORT)
+
+
+def _no_address(url: str) -> ValueError:
+    return ValueError(f"expected an address like ws://127.0.0.1:{DEFAULT_PORT}, got {url!r}")
 
 
 def _error(kind: str, message: str) -> Exception:

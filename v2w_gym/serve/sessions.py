@@ -66,5 +66,6 @@ class Sessions:
         return self._open[free]
 
     def release(self, session: Session) -> None:
-        """Free the session's slot; nothing of it may be under way."""
-        self._open.pop(session.slot, None)
+        """Free the session's slot, of which nothing may be under way; a second time, it may be another's."""
+        if self._open.get(session.slot) is session:
+            del self._open[session.slot]
