@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from v2w_gym.envs.arm import ArmMapping, arm_spec
+from v2w_gym.envs.arm import ArmMapping
 from v2w_gym.envs.grippers import GRIPPERS
 from v2w_gym.envs.world import World, WorldConfig
 from v2w_gym.policies import units
@@ -20,7 +20,7 @@ from v2w_gym.policies.contract import (
     policy_contract,
     world_contract,
 )
-from v2w_gym.policies.differences import gripper_fix, is_arm_for_rt1
+from v2w_gym.policies.differences import arm_target, gripper_fix, is_arm_for_rt1
 from v2w_gym.policies.gripper import StickyGripper
 from v2w_gym.policies.simple import Actions
 
@@ -51,7 +51,7 @@ class Adapted(Around):
         super().__init__(policy)
         given = policy_contract(policy)
         self._arm = ArmMapping("closing") if is_arm_for_rt1(given, target) else None
-        wanted = target if self._arm is None else _arm_target(target)
+        wanted = target if self._arm is None else arm_target(target)
         self._order = _order(given, wanted)
         ordered = _reordered(given, self._order)
         self._given, self._wanted, self._clip = given, wanted, clip
@@ -61,7 +61,7 @@ class Adapted(Around):
         self._grips = ordered.gripper is not None and wanted.gripper is not None
         after = _converted(ordered, wanted, self._scale, clip)
         check_contract(after, wanted)
-        self.contract = after if self._arm is None else replace(target, normaliser=after.normaliser)
+        self.contract = after if self._arm is None else _thirteen(after, target)
 
     def reset(self, instruction: Sequence[str], slots: Sequence[int]) -> None:
         """Begin new episodes in ``slots``."""
@@ -119,10 +119,10 @@ def adapt(
     return Adapted(policy, world_contract(world), gripper, clip)
 
 
-def _arm_target(target: ActionContract) -> ActionContract:
-    """The seven numbers from which ``ArmMapping`` makes RT-1's thirteen, else like ``target``."""
-    arm = ActionContract.of_spec(arm_spec("closing"), target.rate)
-    return replace(arm, frame=target.frame, mode=target.mode, normaliser=target.normaliser)
+def _thirteen(seven: ActionContract, target: ActionContract) -> ActionContract:
+    """RT-1's fields, of which the policy states what it states of an arm's numbers."""
+    stated = {name: getattr(seven, name) for name in ("frame", "mode", "rate", "gripper", "normaliser")}
+    return replace(target, **stated)
 
 
 def _order(given: ActionContract, wanted: ActionContract) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from v2w_gym.envs.arm import arm_spec
 from v2w_gym.envs.domains import RT1_ACTIONS
@@ -37,16 +37,27 @@ class Difference:
 
 def compare(policy: ActionContract, world: ActionContract) -> tuple[list[Difference], tuple[str, ...]]:
     """What differs, and the fields that one side does not state."""
+    unstated = _unstated(policy, world)
+    if is_arm_for_rt1(policy, world):
+        seven = arm_target(world)
+        beyond = compare(policy, seven)[0] if policy.names == seven.names else _whole(policy, world)
+        return [*_names(policy, world), *beyond], unstated
     if policy.names != world.names:
-        return [*_names(policy, world), *_whole(policy, world)], _unstated(policy, world)
+        return [*_names(policy, world), *_whole(policy, world)], unstated
     found = [*_units(policy, world), *_range(policy, world), *_gripper(policy, world)]
     found += [*_whole(policy, world), *_normaliser(policy, world)]
-    return found, _unstated(policy, world)
+    return found, unstated
 
 
 def is_arm_for_rt1(policy: ActionContract, world: ActionContract) -> bool:
     """Whether seven numbers of an arm meet the thirteen of RT-1."""
     return set(policy.names) == set(arm_spec().names) and world.names == RT1_ACTIONS.names
+
+
+def arm_target(world: ActionContract) -> ActionContract:
+    """The seven numbers of which ``ArmMapping`` makes what an RT-1 world takes, else like ``world``."""
+    arm = ActionContract.of_spec(arm_spec("closing"), world.rate)
+    return replace(arm, frame=world.frame, mode=world.mode, normaliser=world.normaliser)
 
 
 def _unstated(policy: ActionContract, world: ActionContract) -> tuple[str, ...]:

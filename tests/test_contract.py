@@ -273,8 +273,11 @@ def test_seven_numbers_of_an_arm_meet_an_rt1_world_as_its_own_mapping_has_them()
     seven = [0.1, -0.2, 0.3, 0.05, 0, -0.1, 0.25]
     with pytest.raises(ContractMismatch, match=r'gripper="sticky"'):
         adapt(Says(ARM, seven), RT1)
-    adapted = adapt(Says(ARM, seven), RT1, gripper="follow")
-    check_contract(adapted, RT1)
+    with pytest.raises(ContractMismatch) as caught:
+        check_contract(ARM, RT1)
+    assert caught.value.fields == ("names", "gripper")
+    adapted = adapt(Says(replace(ARM, frame=None), seven), RT1, gripper="follow")
+    assert check_contract(adapted, RT1) == ("frame",)
     np.testing.assert_allclose(adapted.act(SEEN)[0], ArmMapping("openness")(np.float32(seven)), atol=1e-6)
 
 

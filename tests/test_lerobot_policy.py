@@ -3,7 +3,6 @@
 LeRobot itself cannot be installed here; ``tests/lerobot_stub`` offers what its code offers.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -41,13 +40,9 @@ def checkpoint(tmp_path):
     """Writes a checkpoint's folder with changes to its config."""
 
     def write(inputs=IMAGE, **changes):
-        action = {"action": {"type": "ACTION", "shape": [3]}}
-        config = {"type": "tiny", "input_features": inputs, "output_features": action, **changes}
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        (tmp_path / "scales.json").write_text(json.dumps({"pre": 0.5, "post": 2.0}))
-        (tmp_path / "model.safetensors").write_bytes(b"")
-        (tmp_path / "policy_postprocessor_step_0.safetensors").write_bytes(b"mean and std")
-        return tmp_path
+        from lerobot.tiny import write_checkpoint
+
+        return write_checkpoint(tmp_path, inputs, **changes)
 
     return write
 
