@@ -4,9 +4,11 @@ import io
 import json
 import shutil
 import struct
+import tempfile
 import tracemalloc
 import zipfile
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,7 +25,7 @@ from v2w_gym.data.outside import read_context, starts_from
 from v2w_gym.data.starts import Context, StartContexts
 from v2w_gym.envs.world import World
 
-FEW, MANY = 20, 2_500  # of each of four kinds of file
+FEW, MANY = 20, 2_000  # of each of five kinds of file
 QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 FRAMING = Framing((12, 16), (6, 8), (1, 1, 0, 0))
 FACTS = ((8, 8), 2, FRAMING)
@@ -58,8 +60,9 @@ STARTS = {"frames": np.zeros((2, 3, 8, 8, 3), np.uint8), "actions": np.zeros((2,
 CLIP = {"image": np.zeros((3, 12, 16, 3), np.uint8), "action": np.zeros((3, 2))}
 INDEX = {"ids": ["a", "b"], "seeds": [1, None]}
 
-dtypes = st.one_of(hnp.scalar_dtypes(), hnp.unicode_string_dtypes(max_len=3), st.just(np.dtype(object)))
-arrays = hnp.arrays(dtypes, hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3), elements=None)
+dtypes = st.one_of(hnp.scalar_dtypes(), hnp.unicode_string_dtypes(max_len=3))
+shapes = hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3)
+arrays = hnp.arrays(dtypes, shapes) | st.just(np.array([{}], dtype=object))
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
@@ -151,7 +154,7 @@ def try_episode(folder, data):
     if episode is not None:
         assert episode.succeeded in (True, False)
         assert isinstance(hash((episode.task, episode.behaviour, episode.seed)), int)
-    read_or_refused(lambda: load_frames([folder]))
+        assert load_frames([folder]).shape == (1, *episode.frames.shape)
     read_or_refused(lambda: load_actions([folder]))
 
 
@@ -172,6 +175,12 @@ def try_clip(folder, data, actions):
     cv2.imwrite(str(cut / "0.png"), np.zeros((12, 16, 3), np.uint8))
     (cut / "actions.npy").write_bytes(actions)
     read_or_refused(lambda: starts_from(cut, *FACTS))
+
+
+def try_picture(folder, name, data):
+    (folder / name).write_bytes(data)
+    read_or_refused(lambda: read_context(folder / name, *FACTS))
+    (folder / name).unlink()
 
 
 def try_world(folder, data):
@@ -201,15 +210,35 @@ def folder(tmp_path_factory, tiny_world):
     """One folder for all cases: each overwrites what the last one left."""
     folder = tmp_path_factory.mktemp("fuzz")
     shutil.copytree(tiny_world / "starts", folder / "world" / "starts")
-    for name in ("episodes", "starts", "clips"):
+    for name in CASES:
         (folder / name).mkdir()
     return folder
+
+
+def pictures():
+    """Whole files of every kind that OpenCV reads, by name."""
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    whole = {f"a{end}": cv2.imencode(end, picture)[1].tobytes() for end in (".png", ".jpg", ".bmp", ".webp")}
+    with tempfile.TemporaryDirectory() as made:
+        for end, code in ((".mp4", "mp4v"), (".avi", "MJPG")):
+            path = f"{made}/a{end}"
+            writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*code), 10, (16, 16))
+            for _ in range(3):
+                writer.write(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+            writer.release()
+            whole[f"a{end}"] = Path(path).read_bytes()
+    return whole
 
 
 ACTIONS = npy(np.zeros((1, 2)))
 CASES = {
     "episodes": (archives(EPISODE).map(lambda data: (data,)), try_episode),
     "starts": (st.tuples(archives(STARTS), texts(INDEX)), try_starts),
+    "pictures": (
+        st.deferred(lambda: st.one_of([st.tuples(st.just(n), spoilt(d)) for n, d in pictures().items()])),
+        try_picture,
+    ),
     "clips": (st.tuples(archives(CLIP), headers() | spoilt(ACTIONS)), try_clip),
 }
 
