@@ -19,13 +19,14 @@ ARGUMENTS = {
     "judge_served": (["--out", "out"], ["out/judge.yaml"]),
     "judge_by_hand": (["--out", "out"], ["out/clips"]),
     "policy_lerobot": (["--out", "out"], ["out/summary.json", "out/ledger.jsonl"]),
+    "policy_openpi": (["--episodes", "4", "--policy", "linear", "--out", "out"], ["out/ledger.jsonl"]),
     "policy_openvla": ([*RT1, "--out", "out"], ["out/actions.npz"]),
     "policy_rt1": ([*RT1, "--out", "out"], ["out/episode.mp4"]),
     "serve_and_play": (["--out", "out/futures.png"], ["out/futures.png"]),
     "train_sb3": (["--steps", "64", "--out", "out/ppo.zip"], ["out/ppo.zip"]),
 }
 """Arguments beside --world, and files that must be there afterwards."""
-SLOW = {"policy_lerobot", "policy_openvla", "policy_rt1", "serve_and_play"}
+SLOW = {"policy_lerobot", "policy_openpi", "policy_openvla", "policy_rt1", "serve_and_play"}
 NEEDS_META_WORLD = {"imagined_and_real"}
 
 
