@@ -110,6 +110,7 @@ class Lines:
                 f"the connection to {self._endpoint.url} broke in the middle of an episode that it kept",
                 again=False,
             )
+        self._drop(key)
         client = OpenpiClient(self._endpoint)
         if self._each is None:
             self._each = client.metadata.get("connection") == "episode"

@@ -1,5 +1,6 @@
 """A policy on another machine: openpi's protocol on both sides, and every way in which the far side fails."""
 
+import signal
 import socket
 import threading
 import time
@@ -153,6 +154,7 @@ def test_contract_of_a_file(tmp_path):
         ("ws://127.0.0.1:9,api_key_env=NO_SUCH_KEY", "export NO_SUCH_KEY="),
         ("ws://user:secret@127.0.0.1:9", "api_key_env"),
         ("ws:127.0.0.1:9", "ws://127.0.0.1:8000"),
+        ("ws://127.0.0.1:99999", "is no address"),
         ("remote:no_such.yaml", "no_such.yaml"),
     ],
 )
@@ -320,6 +322,43 @@ def test_somebody_who_accepts_and_is_silent():
         url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
         with pytest.raises(OutageError, match="accepted no connection"):
             started(url, connect_timeout_s=0.2, attempts=1)
+
+
+def test_somebody_who_shakes_hands_and_is_silent():
+    with Peer(wait) as server, pytest.raises(OutageError, match=r"said nothing after 0.*speaks first"):
+        started(server.url, connect_timeout_s=0.2, attempts=1)
+
+
+def test_a_message_in_many_pieces():
+    def converse(websocket):
+        websocket.send(pack({}))
+        websocket.recv()
+        websocket.send([GOOD[i : i + 7] for i in range(0, len(GOOD), 7)])
+        wait(websocket)
+
+    with Peer(converse) as server:
+        policy = started(server.url, slots=1)
+        assert policy.act(observed(1)).shape == (1, 4)
+        policy.close()
+
+
+def test_an_interrupted_call_does_not_leave_its_answer_to_the_next():
+    """Ctrl-C while waiting, and the same policy is used again."""
+    levels = iter([0.1, 0.2, 0.3])
+
+    def infer(observation):
+        level = next(levels)
+        time.sleep(0.3 if level == 0.2 else 0)
+        return {"actions": np.full((1, 4), level)}
+
+    with openpi_server(infer) as server:
+        policy = started(server.url, slots=1)
+        policy.act(observed(1))
+        threading.Timer(0.1, lambda: signal.raise_signal(signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            policy.act(observed(1))
+        np.testing.assert_allclose(policy.act(observed(1))[0, 0], 0.3, atol=1e-6)
+        policy.close()
 
 
 def test_a_server_that_is_none():

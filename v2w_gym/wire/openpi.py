@@ -12,6 +12,7 @@ import contextlib
 import re
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,10 @@ class Endpoint:
                 f"a policy server's address must be like ws://127.0.0.1:8000 or wss://host:443, got "
                 f"{shown!r}; a key does not belong into it: api_key_env names the variable that holds one"
             )
+        try:
+            urllib.parse.urlsplit(self.url).port  # noqa: B018 - raises where it is none
+        except ValueError as error:
+            raise ValueError(f"{self.url} is no address: {error}") from error
         for name in ("connect_timeout_s", "call_timeout_s"):
             if not 0 < getattr(self, name) < threading.TIMEOUT_MAX:
                 raise ValueError(f"{name} must be a number of seconds above 0, got {getattr(self, name)!r}")
@@ -86,7 +91,7 @@ class OpenpiClient:
         began = time.monotonic()
         self._socket = self._connect(began)
         left = max(0.0, endpoint.connect_timeout_s - (time.monotonic() - began))
-        self.metadata = self._receive(left, began, "nothing yet; a policy server speaks first")
+        self.metadata = self._receive(left, began, "")
 
     def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         """The server's result for one observation.
@@ -101,10 +106,13 @@ class OpenpiClient:
         """
         message, sent = pack(observation, self.endpoint.limits), describe(observation)
         began = time.monotonic()
+        self.closed = True  # until the answer is here: an interrupted call would leave it for the next one
         with self._failing(began, sent):
             send_within(self.endpoint.call_timeout_s, self._socket, message)
         left = max(0.0, self.endpoint.call_timeout_s - (time.monotonic() - began))
-        return self._receive(left, began, sent)
+        result = self._receive(left, began, sent)
+        self.closed = False
+        return result
 
     def close(self) -> None:
         """Close the connection; twice is harmless."""
@@ -142,7 +150,7 @@ class OpenpiClient:
             raise self._outage(
                 began, "accepted no connection", "is it busy, or the port another's?"
             ) from error
-        except (OSError, exceptions.InvalidHandshake, exceptions.InvalidURI, EOFError) as error:
+        except (OSError, UnicodeError, exceptions.InvalidHandshake, EOFError) as error:
             raise self._outage(began, f"cannot be reached ({error})", "is it running there?") from error
 
     def _receive(self, timeout: float, began: float, sent: str) -> dict[str, Any]:
@@ -152,8 +160,8 @@ class OpenpiClient:
             self.close()
             shown = message if len(message) <= _LAST_CHARACTERS else "..." + message[-_LAST_CHARACTERS:]
             raise FarSideError(
-                f"the policy server at {self.endpoint.url} reports an error of its own (sent: {sent}):\n"
-                f"{shown}"
+                f"the policy server at {self.endpoint.url} reports an error of its own "
+                f"(sent: {sent or 'nothing'}):\n{shown}"
             )
         try:
             value = unpack(message, self.endpoint.limits)
@@ -175,13 +183,11 @@ class OpenpiClient:
             yield
         except TimeoutError as error:
             self.close()
-            raise self._outage(
-                began,
-                "is connected but gave no answer",
-                "is it still loading or compiling its model? then allow more: call_timeout_s",
-                sent,
-                again=False,
-            ) from error
+            if not sent:
+                what, todo = "is connected but said nothing", "is it an openpi server? it speaks first"
+                raise self._outage(began, what, todo) from error
+            todo = "is it still loading or compiling its model? then allow more: call_timeout_s"
+            raise self._outage(began, "gave no answer", todo, sent, again=False) from error
         except exceptions.ConnectionClosed as error:
             self.close()
             if _TOO_BIG in (getattr(error.rcvd, "code", None), getattr(error.sent, "code", None)):
