@@ -196,11 +196,10 @@ class Connection:
     def _lost(self, error: Any) -> ServerGoneError:
         self._drop()
         frame = error.rcvd
-        why = (
-            f"it said: {frame.reason}"
-            if frame is not None and frame.reason
-            else "it died, or the network did"
+        stopped = (
+            "it was stopped" if frame is not None and frame.code == 1001 else "it died, or the network did"
         )
+        why = f"it said: {frame.reason}" if frame is not None and frame.reason else stopped
         return ServerGoneError(f"the server at {self.url} ended the session ({why}); {self._hint()}")
 
     def _hint(self) -> str:
