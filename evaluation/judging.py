@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from v2w_gym.evaluation.ledger import Record
 from v2w_gym.rewards.judge import Clip, ClipJudge, Judgement
+
+
+def opened(judge: str | Path | ClipJudge, device: str) -> tuple[ClipJudge, str | None]:
+    """The judge, and what it can be opened from again; None for an object.
+
+    Raises:
+        FileNotFoundError: there is no such judge.
+        ValueError: its file has an unknown key or value.
+    """
+    if not isinstance(judge, str | Path):
+        return judge, None
+    from v2w_gym.rewards.judges import open_judge
+
+    file = Path(judge)
+    return open_judge(judge, device=device), str(file.resolve() if file.is_file() else judge)
 
 
 def judgements(judge: ClipJudge, clips: Sequence[Clip]) -> list[Judgement]:

@@ -57,7 +57,7 @@ def errors_of(
         ValueError: it is about something else, or a report is damaged.
     """
     if given is not None:
-        path = Path(given) / CHECK if Path(given).is_dir() else Path(given)
+        path = _check_file(given)
         if not path.is_file():
             raise FileNotFoundError(f"no report {path}; write one with v2w judge-check SPEC --clips FOLDER")
         report = _read(path)
@@ -74,6 +74,18 @@ def errors_of(
         return Errors()
     imagined = shipped_confusion(world)
     return Errors(imagined, recorded=None if imagined is None else shipped_confusion(world, "recorded"))
+
+
+def keep_check(given: str | Path, folder: Path) -> None:
+    """Put a report of ``v2w judge-check`` beside a ledger, where :func:`errors_of` finds it again."""
+    text, own = _check_file(given).read_text(), folder / CHECK
+    partial = own.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(own)
+
+
+def _check_file(given: str | Path) -> Path:
+    return Path(given) / CHECK if Path(given).is_dir() else Path(given)
 
 
 def _errors(report: Mapping[str, Any]) -> Errors:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from v2w_gym.envs.world import World
+from v2w_gym.evaluation import judging
 from v2w_gym.evaluation.claims import Claims
 from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.guard import GuardedPolicy
+from v2w_gym.evaluation.labelled import keep_check
 from v2w_gym.evaluation.ledger import Ledger, Record
 from v2w_gym.evaluation.manifest import Manifest, Provenance, manifest_of
 from v2w_gym.evaluation.mixing import check_alike, differences, origins
@@ -72,7 +74,7 @@ def rank(
             from its start to its end. What it cannot tell (an outage, an unreadable reply) is unscorable,
             never a failure, and can be scored later by ``rescore``: the frames of all episodes are kept.
         judge_check: report of ``v2w judge-check`` on this judge, from which success rates are corrected for
-            its errors; default: ``judge_check.json`` in ``out``, where there is one.
+            its errors; it is copied to ``out``. Default: ``judge_check.json`` there, if there is one.
         batch_size: most episodes imagined together; changes speed and memory, not results.
         device: where the world model runs.
         sampler: one of the world's presets by name, e.g. ``"fast"``, or values that replace those of its
@@ -111,7 +113,7 @@ def rank(
     chosen = _choose_starts(opened, episodes, starts)
     real = real_outcomes(opened.reality(), list(policies), chosen)
     early = None if stop_early is None else SequentialRanking(tuple(policies), episodes, stop_early)
-    asked, named = _open_judge(judge, device)
+    asked, named = (None, None) if judge is None else judging.opened(judge, device)
     protocol = _protocol(opened, seed, check_rule(success_rule), asked, device, sampler)
     manifest = manifest_of(protocol, opened.sampler(sampler), device)
     folder = None if out is None else Path(out)
@@ -127,6 +129,8 @@ def rank(
         schedule.ledger, schedule.claims = Ledger(folder / LEDGER), Claims(folder / "claims")
         typed = command or _call(opened, policies, episodes, seed, folder)
         schedule.admit = _sign_in(schedule.ledger, manifest, typed, opened, named, force)
+        if judge_check is not None:
+            keep_check(judge_check, folder)
     records = schedule.run(guarded, progress)
     summary = summarise(
         records=records,
@@ -198,15 +202,6 @@ def _choose_starts(world: World, episodes: int, starts: Sequence[str] | None) ->
             "another seed makes other episodes of the same starts"
         )
     return ids[:episodes]
-
-
-def _open_judge(judge: str | Path | ClipJudge | None, device: str) -> tuple[ClipJudge | None, str | None]:
-    """The judge, and what it was opened from."""
-    if not isinstance(judge, str | Path):
-        return judge, None
-    from v2w_gym.rewards.judges import open_judge
-
-    return open_judge(judge, device=device), str(judge)
 
 
 def _protocol(

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation import second
 from v2w_gym.evaluation.films import Films
-from v2w_gym.evaluation.judging import judged, judgements
+from v2w_gym.evaluation.judging import judged, judgements, opened
 from v2w_gym.evaluation.ledger import Ledger, Record
 from v2w_gym.evaluation.manifest import Provenance
 from v2w_gym.evaluation.protocol import Protocol
@@ -61,6 +61,7 @@ def rescore(
     everything: bool = False,
     out: str | Path | None = None,
     world: str | Path | World | None = None,
+    judge_check: str | Path | None = None,
     batch_size: int = BATCH_SIZE,
     device: str = "cpu",
     command: str | None = None,
@@ -79,6 +80,7 @@ def rescore(
         everything: ask about all episodes, although the judge is the same; needs ``out``.
         out: folder for the ledger of another judge; films are linked, or copied.
         world: where the ranking was made; default: where its last run opened the world.
+        judge_check: as in ``rank``.
         batch_size: clips that are shown together.
         device: where the judge runs.
         command: what the user typed, for the report; default: this call.
@@ -93,10 +95,10 @@ def rescore(
     ledger, provenance = Ledger(file), Provenance.load(file)
     if not ledger.records:
         raise ValueError(f"{file} holds no finished episode yet; run v2w rank --out {file.parent}")
-    asked, named = _open_judge(judge, provenance, file, device)
-    opened, told = open_world(world, provenance, file), told_before(file.parent)
-    protocol = protocol_of(ledger.records, provenance, told, opened, file)
-    show = _Show(asked, opened.config.fps, batch_size, progress)
+    asked, named = opened(_last_judge(provenance, file) if judge is None else judge, device)
+    place, told = open_world(world, provenance, file), told_before(file.parent)
+    protocol = protocol_of(ledger.records, provenance, told, place, file)
+    show = _Show(asked, place.config.fps, batch_size, progress)
     before = list(ledger.records)
     if out is None:
         _check_same(asked, protocol, everything, file)
@@ -105,10 +107,10 @@ def rescore(
     else:
         typed = command or f"v2w_gym.evaluation.rescore({str(path)!r}, {named!r}, out={str(out)!r})"
         opinion = second.Opinion(asked, named, protocol, provenance, typed)
-        theirs = opinion.begin(ledger, Path(out), str(opened.folder))
+        theirs = opinion.begin(ledger, Path(out), str(place.folder))
         todo, folder = opinion.missing(before, theirs.records), Path(out)
     tally = show.run(todo, Films(folder / "frames"), theirs.append)
-    sources = reread(folder, world=opened, failures=failures_in(told))
+    sources = reread(folder, world=place, failures=failures_in(told), judge_check=judge_check)
     publish(folder, sources)
     return Rescored(sources.summary, folder, *tally, before, theirs.records)
 
@@ -152,22 +154,15 @@ def _frames(films: Films, record: Record) -> Any:
     return episode.frames
 
 
-def _open_judge(
-    judge: str | Path | ClipJudge | None, provenance: Provenance, file: Path, device: str
-) -> tuple[ClipJudge, str | None]:
-    """The judge, and what it was opened from."""
-    if judge is not None and not isinstance(judge, str | Path):
-        return judge, None
-    from v2w_gym.rewards.judges import open_judge
-
+def _last_judge(provenance: Provenance, file: Path) -> str:
+    """What the judge of the last run that names one was opened from."""
     known = [run.judge for run in provenance.runs if run.judge is not None]
-    if judge is None and not known:
+    if not known:
         raise ValueError(
             f"{file} does not name a judge that can be asked again; say which: v2w rescore {file} --judge "
             "NAME-OR-YAML (with --out FOLDER, if its verdicts are those of a detector)"
         )
-    spec = known[-1] if judge is None else judge
-    return open_judge(spec, device=device), str(spec)
+    return known[-1]
 
 
 def _check_same(judge: ClipJudge, protocol: Protocol, everything: bool, file: Path) -> None:

@@ -82,7 +82,12 @@ def test_the_world_folder_is_described_key_by_key(tiny_world):
     described = re.findall(r"^\| `(\w+)` \|", text.split("## world.json")[1].split("\n## ")[0], re.MULTILINE)
     assert described == list(json.loads((tiny_world / "world.json").read_text()))
     files = {path.relative_to(tiny_world).as_posix() for path in tiny_world.rglob("*") if path.is_file()}
-    optional = {"README.md", "credibility/config.json", "credibility/model.safetensors"}
+    optional = {
+        "README.md",
+        "detector/report.json",
+        "credibility/config.json",
+        "credibility/model.safetensors",
+    }
     assert files | optional == set(re.findall(r"^([\w./]+\.\w+)(?: {2,}.*)?$", text, re.MULTILINE))
     assert len(StartContexts.load(tiny_world / "starts")) == 4
 

@@ -18,10 +18,14 @@ from v2w_gym.evaluation.publishing import PAGE
 from v2w_gym.evaluation.rescoring import rescore
 from v2w_gym.evaluation.second import format_agreement
 from v2w_gym.rewards.judge import Clip, Judgement
+from v2w_gym.rewards.judges import open_judge
 
 
 def odd(frames: Any) -> float:
     return float(frames[-1].astype(int).sum() % 2)
+
+
+CARD = {"true_success": 40, "false_success": 2, "true_failure": 50, "false_failure": 6}
 
 
 class Odd:
@@ -234,8 +238,13 @@ def test_the_command_names_the_judge_and_asks_it_again(
     out = tmp_path / "out"
     policy = "v2w_gym.policies.simple:StillPolicy"
     line = ["rank", "--world", str(tiny_world), "--policy", policy, "--episodes", "2", "--out", str(out)]
-    assert cli.main([*line, "--judge", str(spec)]) == 0
+    card = {"hash": open_judge(spec).hash, "results": {"recorded clips": {"per_episode": CARD}}}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    assert cli.main([*line, "--judge", str(spec), "--judge-check", str(tmp_path / "card.json")]) == 0
+    assert "98 labelled recorded episodes" in capsys.readouterr().out
     assert cli.main(["rescore", str(out)]) == 0
-    assert "0 episodes were shown" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0 episodes were shown" in said
+    assert "98 labelled recorded episodes" in said, "the card was kept with the ranking"
     assert cli.main(["rescore", str(out), "--all", "--out", str(tmp_path / "second")]) == 0
     assert "the same verdict in 2 of 2" in capsys.readouterr().out

@@ -17,6 +17,11 @@ def _add_rescore(parser: argparse.ArgumentParser) -> None:
     add("--all", action="store_true", dest="everything", help="all episodes, not the unscorable ones alone")
     add("--out", type=Path, help="folder for the verdicts of another judge, or of --all")
     add("--world", help="id, folder or hub id (default: where the ranking opened it)")
+    add(
+        "--judge-check",
+        type=Path,
+        help="report of v2w judge-check that corrects success rates (default: the one in the folder)",
+    )
     add("--device", default="cpu", help="where the judge runs, e.g. cuda (default: %(default)s)")
 
 
@@ -31,6 +36,7 @@ def _rescore(arguments: argparse.Namespace) -> int:
         everything=arguments.everything,
         out=arguments.out,
         world=arguments.world,
+        judge_check=arguments.judge_check,
         device=arguments.device,
         command=shlex.join(["v2w", *sys.argv[1:]]),
     )

@@ -182,7 +182,7 @@ def _detector(given: DetectorLike, config: WorldConfig, settings: Settings) -> S
         given = open_judge(given, device=settings.device)
     if hasattr(given, "score"):
         return cast(SuccessDetector, given)
-    return Watching(cast(ClipJudge, given), settings.judge_every, settings.steps(config), config.fps)
+    return Watching(given, settings.judge_every, settings.steps(config), config.fps)
 
 
 def _starts(starts: StartsLike, config: WorldConfig, actions: Actions, settings: Settings) -> Starts:
