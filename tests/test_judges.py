@@ -288,6 +288,11 @@ def test_a_file_that_does_not_fit_says_what_does(text, message, tmp_path):
         open_judge(path)
 
 
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match=r"no device 'cudda' here .* say device=\"cpu\""):
+        open_judge("drawer_close", device="cudda")
+
+
 def test_an_unknown_name_is_told_from_a_missing_file():
     with pytest.raises(FileNotFoundError, match=r"no judge 'drawer_closed': .* did you mean 'drawer_close'"):
         open_judge("drawer_closed")

@@ -1,6 +1,8 @@
 """Judges over models of transformers: tiny random ones of real architectures, loaded as users load theirs."""
 
+import hashlib
 import importlib.util
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -115,7 +117,7 @@ def test_yes_and_no_share_all_there_is(judge, family):
 def forced(reader, prompt, clip, form):
     """Log-probability of ``form`` after the prompt, from a forward pass over both: TOPReward's own way."""
     processor, model = reader.loaded.processor, reader.loaded.model
-    inputs = model_inputs(processor, [clip], reader.frames, prompt, reader.show)
+    inputs = model_inputs(processor, [clip], reader.config.frames, prompt, reader.config.show)
     (token,) = processor.tokenizer.encode(form, add_special_tokens=False)
     extended = {
         name: torch.cat([value, torch.full((1, 1), fill)], dim=1)
@@ -138,7 +140,7 @@ def test_the_completed_task_assertion_is_that_of_topreward(judge, family):
     reader, prompt = opened.reader, opened.config.prompt
     (judgement,) = opened.judge([clip])
     text = reader.loaded.processor.tokenizer.decode(
-        model_inputs(reader.loaded.processor, [clip], reader.frames, prompt)["input_ids"][0]
+        model_inputs(reader.loaded.processor, [clip], reader.config.frames, prompt)["input_ids"][0]
     )
     assert text.endswith(
         f"{clip.instruction} Decide whether the above statement is True or not. The answer is:"
@@ -201,8 +203,7 @@ def test_nan_is_unscorable_and_costs_no_other_clip(judge, folder, tmp_path):
 
 def open_judge_model(opened, folder):
     """A reader of another model with the settings of a judge."""
-    config = opened.config
-    return VlmReader.open(str(folder), config.frames, config.show, config.batch_size, config.dtype, "cpu")
+    return VlmReader.open(replace(opened.config, model=str(folder)), "cpu")
 
 
 def test_what_is_too_long_is_unscorable_and_the_rest_is_judged(judge, tmp_path):
@@ -234,13 +235,30 @@ class Cramped(VlmReader):
 
 def test_a_batch_that_does_not_fit_memory_is_halved(judge):
     opened, clips = judge("idefics3"), some_clips()
-    reader = Cramped(opened.reader.loaded, opened.config.frames, opened.config.show, 8)
+    reader = Cramped(opened.config, opened.reader.loaded)
     said = LocalVlm(opened.config, reader).judge(clips)
     assert probabilities(said) == pytest.approx(probabilities(opened.judge(clips)), rel=1e-4)
     reader.room = 0
     assert [j.reason for j in LocalVlm(opened.config, reader).judge(clips[:1])] == [
         "the device ran out of memory over this clip: show fewer frames"
     ]
+
+
+class Choosy(VlmReader):
+    """A reader whose model fails over clips of one frame."""
+
+    def _forward(self, clips, prompt):
+        if any(len(clip.frames) == 1 for clip in clips):
+            raise RuntimeError("shapes do not match\nsee above")
+        return super()._forward(clips, prompt)
+
+
+def test_a_clip_over_which_the_model_fails_costs_no_other(judge):
+    opened, clips = judge("idefics3"), some_clips()
+    said = LocalVlm(opened.config, Choosy(opened.config, opened.reader.loaded)).judge(clips)
+    assert said[0].probability is None
+    assert said[0].reason == "the model failed over this clip: shapes do not match"
+    assert probabilities(said[1:]) == pytest.approx(probabilities(opened.judge(clips[1:])), rel=1e-4)
 
 
 def test_a_clip_without_an_instruction_is_unscorable(judge):
@@ -265,6 +283,28 @@ def test_the_hash_names_what_judgements_hang_on(judge, folder, tmp_path):
         judge("paligemma"),
     ]
     assert len({plain.hash, *(other.hash for other in others)}) == 5
+
+
+def test_the_hubs_cache_and_a_copy_of_it_have_one_hash(judge, folder, tmp_path):
+    """The cache holds links to files that are called by what they contain."""
+    snapshot = tmp_path / "snapshot"
+    shutil.copytree(folder("idefics3"), snapshot)
+    weights = snapshot / "model.safetensors"
+    blob = tmp_path / hashlib.sha256(weights.read_bytes()).hexdigest()
+    weights.rename(blob)
+    weights.symlink_to(blob)
+    (snapshot / "README.md").write_text("notes do not count")
+    assert judge("idefics3", model=str(snapshot)).hash == judge("idefics3").hash
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_settings_of_the_processor_can_be_replaced(judge, family):
+    plain, other = judge(family), judge(family, processor={"do_normalize": False})
+    assert plain.hash != other.hash
+    with pytest.raises(ValueError, match="has no setting 'do_normalise'; did you mean 'do_normalize'"):
+        judge(family, processor={"do_normalise": False})
+    pairs = zip(plain.judge(some_clips()), other.judge(some_clips()), strict=True)
+    assert all(abs(one.probability - two.probability) > 1e-6 for one, two in pairs)
 
 
 def test_settings_survive_a_round_trip(judge):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from PIL import Image
@@ -15,7 +16,12 @@ Show = Literal["images", "video"]
 
 
 def model_inputs(
-    processor: Any, clips: Sequence[Clip], frames: FrameChoice, prompt: Prompt, show: Show = "images"
+    processor: Any,
+    clips: Sequence[Clip],
+    frames: FrameChoice,
+    prompt: Prompt,
+    show: Show = "images",
+    settings: Mapping[str, Any] | None = None,
 ) -> Any:
     """Inputs of a model for a batch of clips, padded on the left so that all end where the answer begins.
 
@@ -25,6 +31,7 @@ def model_inputs(
         frames: which of them are shown.
         prompt: asked about each.
         show: as pictures, or as one video where the model reads videos.
+        settings: replace the processor's own.
 
     Raises:
         ValueError: the processor cannot show this, or an instruction holds a token that stands for a picture.
@@ -37,12 +44,27 @@ def model_inputs(
     count = [1 if show == "video" else len(pictures) for pictures in shown]
     texts = [_text(processor, prompt, clip, n, show) for clip, n in zip(clips, count, strict=True)]
     processor.tokenizer.padding_side = "left"
-    arguments: dict[str, Any] = {"text": texts, "padding": True, "return_tensors": "pt"}
+    arguments: dict[str, Any] = {"text": texts, "padding": True, "return_tensors": "pt", **(settings or {})}
     if show == "images":
         return processor(images=shown, **arguments)
     facts = [_facts(clip, frames, pictures) for clip, pictures in zip(clips, shown, strict=True)]
     videos = [pictures * 2 if len(pictures) == 1 else pictures for pictures in shown]  # models pair frames
     return processor(videos=videos, video_metadata=facts, do_sample_frames=False, **arguments)
+
+
+def check_settings(processor: Any, show: Show, settings: Mapping[str, Any]) -> None:
+    """See to it that the part of ``processor`` in use knows all ``settings``; others it would ignore.
+
+    Raises:
+        ValueError: an unknown key; near-miss names are suggested.
+    """
+    part = getattr(processor, "image_processor" if show == "images" else "video_processor", None)
+    known = getattr(getattr(part, "valid_kwargs", None), "__annotations__", {})
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {sorted(known)}"
+            raise ValueError(f"{type(part).__name__} has no setting {key!r}; {hint}")
 
 
 def _placeholder(processor: Any, show: Show) -> str:

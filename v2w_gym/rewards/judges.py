@@ -65,10 +65,11 @@ def open_judge(spec: str | Path, *, device: str = "cpu") -> ClipJudge:
 
     Raises:
         FileNotFoundError: no such name or file.
-        ValueError: an unknown kind or key, or settings that do not fit.
+        ValueError: an unknown kind or key, settings that do not fit, or no such device.
         ImportError: it needs an optional package; the message gives the line to type.
     """
     kind, config = judge_config(spec)
+    _check_device(device)
     judge = getattr(importlib.import_module(kind.module), kind.judge)
     return cast(ClipJudge, judge.from_config(config, device=device))
 
@@ -93,6 +94,16 @@ def judge_config(spec: str | Path) -> tuple[Kind, Any]:
             values[key] = _read(_file(values[key], folder, what=key))
     config = getattr(importlib.import_module(kind.module), kind.config)
     return kind, from_dict(config, values, where=str(path))
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # no such device, or a torch that knows none
+        first = str(error).partition("\n")[0]
+        raise ValueError(f'no device {device!r} here ({first}); say device="cpu"') from error
 
 
 def _file(spec: str | Path, folder: Path = FOLDER, what: str = "judge") -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from v2w_gym.weights import dtype_of
 
 Dtype = Literal["auto", "fp32", "bf16"]
 INSTALL = 'pip install "v2w_gym[judges]"'
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
@@ -107,6 +109,14 @@ def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted({path for pattern in [*_WANTED, "*.bin"] for path in folder.glob(pattern)}):
         digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(_sha256(path))
     return digest.hexdigest()[:12]
+
+
+def _sha256(path: Path) -> bytes:
+    """Of a file's content; the hub's cache names large files by it, which saves reading gigabytes."""
+    stored = path.resolve().name
+    if _SHA256.fullmatch(stored):
+        return bytes.fromhex(stored)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

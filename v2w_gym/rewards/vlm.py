@@ -11,39 +11,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from v2w_gym.rewards.answers import shares
-from v2w_gym.rewards.chat import Show
 from v2w_gym.rewards.clips import check_clips
-from v2w_gym.rewards.framechoice import FrameChoice
 from v2w_gym.rewards.judge import Clip, Judgement
-from v2w_gym.rewards.pretrained import Dtype
 from v2w_gym.rewards.prompts import Prompt
-from v2w_gym.rewards.vlm_reader import Reading, VlmReader
+from v2w_gym.rewards.vlm_reader import Reading, VlmConfig, VlmReader
 
 
-@dataclass(frozen=True)
-class LocalVlmConfig:
-    """Settings of a local vision-language judge.
+@dataclass(frozen=True, kw_only=True)
+class LocalVlmConfig(VlmConfig):
+    """Settings of a local vision-language judge, beside those of its model.
 
     Attributes:
-        model: folder, or hub id, with ``@revision`` if it is not the newest.
         prompt: what it is asked.
-        frames: which frames it is shown.
-        show: frames as pictures, or as one video where the model reads videos.
-        threshold: probability from which a clip counts as success.
-        dtype: of the weights; ``auto`` is the one that they were saved in.
-        batch_size: clips at once.
     """
 
-    model: str
     prompt: Prompt
-    frames: FrameChoice = field(default_factory=FrameChoice)
-    show: Show = "images"
-    threshold: float = 0.5
-    dtype: Dtype = "auto"
-    batch_size: int = 8
 
 
 class LocalVlm:
@@ -65,9 +50,7 @@ class LocalVlm:
         Raises:
             ValueError: prompt, frames and model do not fit each other; or as ``open_pretrained``.
         """
-        reader = VlmReader.open(
-            config.model, config.frames, config.show, config.batch_size, config.dtype, device
-        )
+        reader = VlmReader.open(config, device)
         reader.try_out(config.prompt)
         return cls(config, reader)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from v2w_gym.config import config_hash
 from v2w_gym.rewards.answers import answer_tokens, log_probabilities
-from v2w_gym.rewards.chat import Show, model_inputs
+from v2w_gym.rewards.chat import Show, check_settings, model_inputs
 from v2w_gym.rewards.framechoice import FrameChoice
 from v2w_gym.rewards.judge import Clip
 from v2w_gym.rewards.pretrained import Dtype, Pretrained, open_pretrained
@@ -23,6 +23,34 @@ FITS = (
     "an image-text-to-text model, such as Qwen/Qwen2.5-VL-3B-Instruct, "
     "HuggingFaceTB/SmolVLM-500M-Instruct or google/paligemma2-3b-mix-224"
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VlmConfig:
+    """Which model, and how clips are shown to it.
+
+    Attributes:
+        model: folder, or hub id, with ``@revision`` if it is not the newest.
+        frames: which frames it is shown.
+        show: frames as pictures, or as one video where the model reads videos.
+        processor: replaces settings of the model's processor, e.g. ``{do_image_splitting: false}``.
+        threshold: probability from which a clip counts as success.
+        dtype: of the weights; ``auto`` is the one that they were saved in.
+        batch_size: clips at once; halved where memory does not suffice. Readings do not depend on it, but for
+            rounding.
+    """
+
+    model: str
+    frames: FrameChoice = field(default_factory=FrameChoice)
+    show: Show = "images"
+    processor: dict[str, Any] = field(default_factory=dict)
+    threshold: float = 0.5
+    dtype: Dtype = "auto"
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
 
 @dataclass(frozen=True)
@@ -41,49 +69,47 @@ class Reading:
 
 
 class VlmReader:
-    """A model, and how clips are shown to it.
+    """Asks a model.
 
     Args:
+        config: settings.
         loaded: model and processor.
-        frames: which frames are shown.
-        show: as pictures or as a video.
-        batch_size: clips at once; halved where memory does not suffice. Readings do not depend on it, but for
-            rounding.
     """
 
-    def __init__(self, loaded: Pretrained, frames: FrameChoice, show: Show, batch_size: int) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.loaded, self.frames, self.show, self.batch_size = loaded, frames, show, batch_size
+    def __init__(self, config: VlmConfig, loaded: Pretrained) -> None:
+        self.config, self.loaded = config, loaded
         self._tokens: dict[tuple[Any, ...], list[list[int]]] = {}
 
     @classmethod
-    def open(
-        cls, source: str, frames: FrameChoice, show: Show, batch_size: int, dtype: Dtype, device: str
-    ) -> VlmReader:
+    def open(cls, config: VlmConfig, device: str) -> VlmReader:
         """Load the model; see :func:`v2w_gym.rewards.pretrained.open_pretrained` for what can be wrong."""
         loaded = open_pretrained(
-            source,
+            config.model,
             task="AutoModelForImageTextToText",
             processor="AutoProcessor",
-            dtype=dtype,
+            dtype=config.dtype,
             device=device,
             fits=FITS,
         )
-        return cls(loaded, frames, show, batch_size)
+        return cls(config, loaded)
 
     def hash(self, question: Prompt | Rubric) -> str:
         """Names everything that readings hang on: weights and their dtype, question, choice of frames."""
+        asked = self.config
         dtype = str(self.loaded.model.dtype)
-        return config_hash(_Asked(self.loaded.hash, dtype, question, self.frames, self.show))
+        return config_hash(
+            _Asked(self.loaded.hash, dtype, question, asked.frames, asked.show, asked.processor)
+        )
 
     def try_out(self, prompt: Prompt) -> None:
-        """Ask about one black frame, so that what does not fit shows before an episode is at stake.
+        """Ask about one grey frame, so that what does not fit shows before an episode is at stake.
 
         Raises:
-            ValueError: as :meth:`read`.
+            ValueError: a setting that the processor does not know, or as :meth:`read`.
+            RuntimeError: the model fails.
         """
-        self._forward([Clip(np.zeros((1, 64, 64, 3), np.uint8), "wait")], prompt)
+        check_settings(self.loaded.processor, self.config.show, self.config.processor)
+        self._forward([Clip(np.full((1, 64, 64, 3), 128, np.uint8), "wait")], prompt)
 
     def read(self, clips: Sequence[Clip], prompt: Prompt) -> list[Reading]:
         """A reading per clip, in order.
@@ -93,8 +119,9 @@ class VlmReader:
         """
         readings = [Reading(trouble="the clip has no instruction to ask about")] * len(clips)
         asked = [i for i, clip in enumerate(clips) if clip.instruction.strip()]
-        for start in range(0, len(asked), self.batch_size):
-            part = asked[start : start + self.batch_size]
+        size = self.config.batch_size
+        for start in range(0, len(asked), size):
+            part = asked[start : start + size]
             for i, reading in zip(part, self._batch([clips[i] for i in part], prompt), strict=True):
                 readings[i] = reading
         return readings
@@ -105,13 +132,24 @@ class VlmReader:
         except torch.OutOfMemoryError:
             if len(clips) == 1:
                 return [Reading(trouble="the device ran out of memory over this clip: show fewer frames")]
+        except RuntimeError as error:  # of one clip; the others of its batch need not suffer
+            if len(clips) == 1:
+                first = str(error).strip().partition("\n")[0]
+                return [Reading(trouble=f"the model failed over this clip: {first[:200]}")]
         half = len(clips) // 2  # outside the handler: there the traceback still holds the activations
         return self._batch(clips[:half], prompt) + self._batch(clips[half:], prompt)
 
     @torch.inference_mode()
     def _forward(self, clips: Sequence[Clip], prompt: Prompt) -> list[Reading]:
         model = self.loaded.model
-        inputs = model_inputs(self.loaded.processor, clips, self.frames, prompt, self.show)
+        inputs = model_inputs(
+            self.loaded.processor,
+            clips,
+            self.config.frames,
+            prompt,
+            self.config.show,
+            self.config.processor,
+        )
         lengths = [int(n) for n in inputs["attention_mask"].sum(dim=1)]
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
         if max(lengths) >= limit:
@@ -156,3 +194,4 @@ class _Asked:
     question: Prompt | Rubric
     frames: FrameChoice
     show: Show
+    processor: dict[str, Any]
