@@ -162,7 +162,7 @@ def check_contract(policy: Any, world: World | WorldConfig | ActionContract) -> 
         lines = "".join(f"\n  {difference}" for difference in differing)
         text = (
             f"the policy's actions are not those that the world takes:{lines}\n"
-            "(from v2w_gym.policies import adapt, Repeated, with_data)"
+            "(from v2w_gym.policies import adapt, Repeated, with_data, world_contract)"
         )
         raise ContractMismatch(text, tuple(difference.field for difference in differing))
     return unstated

@@ -86,9 +86,18 @@ def _names(policy: ActionContract, world: ActionContract) -> Iterator[Difference
 def _units(policy: ActionContract, world: ActionContract) -> Iterator[Difference]:
     for name, got, wanted in zip(policy.names, policy.unit, world.unit, strict=True):
         by = units.factor(got, wanted)
-        if by != 1.0:
-            fix = f"type {ADAPT}" if by is not None else "no factor is known between them; convert in `act`"
-            yield Difference("units", f"{name} in {got!r}", f"{wanted!r}", fix)
+        if by == 1.0:
+            continue
+        if by is not None:
+            fix = f"type {ADAPT}"
+        elif got == "1" and world.normaliser.kind == "bounds":
+            fix = (
+                "if its numbers are this very world's -1..1, type policy.contract = world_contract(world), "
+                "else state the unit"
+            )
+        else:
+            fix = "no factor is known between them; convert in `act`"
+        yield Difference("units", f"{name} in {got!r}", f"{wanted!r}", fix)
 
 
 def _range(policy: ActionContract, world: ActionContract) -> Iterator[Difference]:

@@ -1,12 +1,15 @@
 """What a policy's numbers mean is held against what the world takes, and converted only on request."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from v2w_gym.config import from_dict
 from v2w_gym.envs.arm import ArmMapping, arm_spec
 from v2w_gym.envs.domains import DOMAINS, RT1_ACTIONS
 from v2w_gym.envs.world import ActionSpec, DetectorSpec, World, WorldConfig
@@ -88,12 +91,23 @@ def test_the_shipped_world_has_a_contract():
     assert contract.rate == 20
 
 
+def test_the_contract_on_the_page_is_that_of_the_shipped_world():
+    page = (Path(__file__).parents[1] / "docs" / "policies.md").read_text()
+    written = yaml.safe_load(page.split("```yaml")[1].split("```")[0])
+    contract = from_dict(ActionContract, written)
+    spec = World.open("Vid2World-DrawerClose-v0").config.action
+    unit = ("metres per action",) * 3 + ("1",)
+    world = ActionContract.of_spec(replace(spec, unit=unit, gripper="closing"))
+    assert check_contract(contract, world) == ("range", "frame", "mode", "rate", "normaliser.data")
+
+
 DIFFERENT = [
     ("names", replace(WORLD, names=("dx", "dz", "gripper")), "lacks ['dy'] and has ['dz']"),
     ("names", replace(WORLD, names=("dy", "dx", "gripper")), "adapt(policy, world)"),
     ("units", replace(WORLD, units=("centimetres per step", "metres per step", "1")), "adapt(policy, world)"),
     ("units", replace(WORLD, units=("ells", "metres per step", "1")), "no factor is known"),
     ("units", replace(WORLD, units=("metres per second", "metres per step", "1")), "no factor is known"),
+    ("units", replace(WORLD, units=("1", "metres per step", "1")), "policy.contract = world_contract(world)"),
     ("range", replace(WORLD, low=(-0.05, -0.02, -1.0)), "clip=True"),
     ("frame", replace(WORLD, frame="end effector"), "no robot"),
     ("mode", replace(WORLD, mode="absolute"), "no robot"),

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import tinyvla
 
+from v2w_gym.config import to_dict
 from v2w_gym.data.framing import Framing
 from v2w_gym.envs.arm import arm_spec
-from v2w_gym.envs.domains import RT1_ACTIONS
+from v2w_gym.envs.domains import DOMAINS, RT1_ACTIONS
+from v2w_gym.envs.world import DetectorSpec, WorldConfig
 from v2w_gym.policies import resolve
 from v2w_gym.policies.adapted import adapt
 from v2w_gym.policies.contract import ActionContract, ContractMismatch, check_contract
@@ -170,6 +172,30 @@ def test_the_contract_holds_its_statistics_against_the_worlds():
     action = fitted.act({"pixels": FRAMES[:1]})[0]
     assert action[RT1_ACTIONS.names.index("gripper_closedness")] == -1.0  # fully open: told to open
     assert action[10:13] == pytest.approx([0.05] * 3)
+
+
+def test_a_spec_fits_it_to_a_world_and_takes_off_its_bars(folder, tmp_path):
+    framing = DOMAINS["rt1"].framing
+    sizes = {"frame_size": framing.frame_size, "fps": 3.0, "horizon": 3, "window": 4}
+    config = WorldConfig(
+        name="rt1",
+        version=1,
+        action=RT1_ACTIONS,
+        instructions=("close it",),
+        detector=DetectorSpec("none"),
+        framing=framing,
+        action_bound=None,
+        **sizes,
+    )
+    (tmp_path / "world.json").write_text(json.dumps(to_dict(config)))
+    options = f"unnorm_key=fractal20220817_data,trust_remote_code=true,world={tmp_path},clip=true"
+    made = resolve(f"openvla:{folder},{options},gripper=sticky")
+    assert check_contract(made, config) == ("frame", "rate")
+    assert made.policy.settings.framing == framing
+    made.reset(["close it"], [0])
+    assert made.act({"pixels": np.zeros((1, *framing.frame_size, 3), np.uint8)}).shape == (1, 13)
+    with pytest.raises(ValueError, match=r'gripper="sticky"'):
+        resolve(f"openvla:{folder},{options}")
 
 
 def test_a_spec_opens_and_fits_it(folder):
