@@ -44,16 +44,18 @@ class Clips:
         return Clips(latents[:, begin : begin + frames], cut)
 
 
-def load_clips(folders: Sequence[str | Path], codec: FrameCodec, codec_path: str | Path) -> Clips:
-    """Latents and actions of every episode in ``folders``; each folder caches its own in a file."""
-    parts = [_load_folder(Path(folder), codec, Path(codec_path)) for folder in folders]
+def load_clips(
+    folders: Sequence[str | Path], codec: FrameCodec, codec_path: str | Path, limit: int | None = None
+) -> Clips:
+    """Latents and actions of the first ``limit`` episodes of each folder, which caches them in a file."""
+    parts = [_load_folder(Path(folder), codec, Path(codec_path), limit) for folder in folders]
     actions = [part.actions for part in parts]
     kept = None if any(a is None for a in actions) else torch.cat([a for a in actions if a is not None])
     return Clips(torch.cat([part.latents for part in parts]), kept)
 
 
-def _load_folder(folder: Path, codec: FrameCodec, codec_path: Path) -> Clips:
-    episodes = EpisodeFolder(folder)
+def _load_folder(folder: Path, codec: FrameCodec, codec_path: Path, limit: int | None) -> Clips:
+    episodes = EpisodeFolder(folder, limit)
     weights = next(codec_path.glob("*.safetensors")).read_bytes()
     name = hashlib.sha256(weights + "".join(f.name for f in episodes.files).encode()).hexdigest()[:12]
     cache = folder / f"latents-{name}.pt"

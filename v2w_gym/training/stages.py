@@ -20,6 +20,7 @@ STAGES = {
     "finetune": ("v2w_gym.training.world_model", "VideoConfig", "finetune"),
     "detector": ("v2w_gym.training.detector", "DetectorConfig", "train"),
     "policies": ("v2w_gym.training.policies", "PoliciesConfig", "train"),
+    "imagination": ("v2w_gym.training.imagination.trainer", "ImaginationConfig", "train"),
 }
 
 

@@ -1,0 +1,99 @@
+"""How good the actor is on starts that it never learned from, and what speaks for believing that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from v2w_gym.policies.actor import Actor
+from v2w_gym.shapes import vouched
+from v2w_gym.training.imagination.recordings import Recordings
+from v2w_gym.training.imagination.rollout import Dream, LatentJudge
+
+_GRACE = 2  # frames after the first success that the auditor may look at, too: judges differ by a frame or so
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """Looks at held-out starts.
+
+    Attributes:
+        every: updates between two looks.
+        episodes: how many, each from the first frame of a held-out recording.
+        steps: their length; None takes the world's horizon.
+        patience: looks without a better one after which training stops; 0 never stops.
+        real: episodes of each look in Meta-World, too, from the first of these starts; they only feed the
+            alarm and the log. 0 leaves reality alone.
+    """
+
+    every: int = 20
+    episodes: int = 48
+    steps: int | None = None
+    patience: int = 0
+    real: int = 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look found; all in 0..1.
+
+    Attributes:
+        success: share of episodes that the judge, who gives the reward, calls a success.
+        confirmed: share that the auditor, who does not, calls a success as well.
+        credibility: mean over the imagined steps; 1 where the world cannot tell.
+    """
+
+    success: float
+    confirmed: float
+    credibility: float
+
+    @property
+    def agreement(self) -> float:
+        """One minus the share of episodes with a success that the auditor denies."""
+        return 1.0 - (self.success - self.confirmed)
+
+
+@torch.no_grad()
+def look(dream: Dream, auditor: LatentJudge, actor: Actor, starts: Recordings, steps: int) -> Look:
+    """Let the actor's mean act from the first frame of every episode of ``starts``.
+
+    Every look meets the same noise. An episode ends shortly after its first success.
+
+    Args:
+        dream: what to imagine with; its ``doubt`` and ``longest`` are not used.
+        auditor: somebody else than ``dream.judge``.
+        actor: who acts.
+        starts: held out.
+        steps: length of an episode.
+    """
+    count = len(starts)
+    latents, actions = starts.until(np.arange(count), 0)
+    state = dream.dynamics.init(latents, actions, list(range(count)))
+    alive = torch.arange(count, device=latents.device)
+    won = torch.full((count,), steps + 1, device=latents.device)  # the step of the first success
+    confirmed = torch.zeros(count, dtype=torch.bool, device=latents.device)
+    believed: list[torch.Tensor] = []
+    for step in range(1, steps + 1):
+        state = dream.dynamics.step(state, vouched(actor(state.latent)[0]))
+        hit = dream.judge(state.latent) >= dream.judge.threshold
+        if dream.believer is not None:
+            age = torch.full_like(alive, step)
+            before = won[alive] > steps
+            believed.append(dream.believer.credibility(state, age)[before])
+        won[alive] = torch.where(hit, won[alive].clamp(max=step), won[alive])
+        recent = torch.nonzero(won[alive] <= step)[:, 0]
+        if len(recent):
+            sure = auditor(state.latent[recent]) >= auditor.threshold
+            confirmed[alive[recent]] |= sure
+        on = torch.nonzero(won[alive] + _GRACE > step)[:, 0]
+        if not len(on):
+            break
+        if len(on) < len(alive):
+            state, alive = state[on], alive[on]
+    return Look(
+        success=float((won <= steps).float().mean()),
+        confirmed=float(confirmed.float().mean()),
+        credibility=float(torch.cat(believed).mean()) if believed else 1.0,
+    )
