@@ -14,6 +14,7 @@ from v2w_gym.cli.audit import AUDIT
 from v2w_gym.cli.build import BUILD
 from v2w_gym.cli.convert import CONVERT
 from v2w_gym.cli.credibility import CREDIBILITY
+from v2w_gym.cli.imagine import IMAGINE
 from v2w_gym.cli.judge_check import JUDGE_CHECK
 from v2w_gym.cli.label import LABEL
 from v2w_gym.cli.plan import PLAN
@@ -25,7 +26,7 @@ from v2w_gym.cli.use import USE
 
 USER_ERROR, STOPPED = 2, 130
 COMMANDS = USE | REPORT | RESCORE | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY | JUDGE_CHECK
-COMMANDS |= SERVE_POLICY | SERVE | LABEL
+COMMANDS |= SERVE_POLICY | SERVE | LABEL | IMAGINE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
