@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 
 from v2w_gym.data.episode import Episode
+from v2w_gym.envs.integrity import write_hashes
 from v2w_gym.envs.world import World
+from v2w_gym.evaluation import rank
 from v2w_gym.evaluation.judge_check import JudgeCheckConfig, check_judge, format_card
 from v2w_gym.evaluation.judge_check.attacks import UNRELATED, attacks, near_misses
 from v2w_gym.evaluation.judge_check.clips import Labelled, read_clips
 from v2w_gym.evaluation.labelled import errors_of
 from v2w_gym.evaluation.stats import Confusion, cohen_kappa
+from v2w_gym.policies.simple import StillPolicy
 from v2w_gym.rewards.judge import Clip, Judgement
 
 FRAMES, SIDE, GOAL = 9, 32, 20
@@ -228,6 +231,27 @@ def test_the_card_of_a_judge_corrects_its_success_rates(
     shutil.copytree(tmp_path, tmp_path / "imagined")
     check(Careful(), clips, tmp_path / "imagined", imagined=True)
     assert errors_of(world, "careful", given=tmp_path / "imagined").labelled == "imagined"
+
+
+@pytest.mark.slow
+def test_films_of_a_ranking_are_labelled_by_reality(tiny_world: Path, tmp_path: Path) -> None:
+    starts = ("seed-0007", "seed-0042", "seed-0043", "seed-0099")
+    shutil.copytree(tiny_world, tmp_path / "world")
+    outcomes = {start: i < 3 for i, start in enumerate(starts)}
+    real = {"still": {"success": 0.75, "episodes": 4, "outcomes": outcomes}}
+    (tmp_path / "world" / "reality.json").write_text(json.dumps({"policies": real}))
+    write_hashes(tmp_path / "world")
+    contenders = {name: StillPolicy() for name in ("still", "unknown")}
+    asked: dict[str, Any] = {"episodes": 4, "seed": 0, "out": tmp_path / "out", "progress": False}
+    rank(tmp_path / "world", contenders, judge=Gullible(), **asked)
+    found = read_clips(tmp_path / "out")
+    assert [(one.name, one.success) for one in found] == [(f"still from {s}", outcomes[s]) for s in starts]
+    assert found[0].clip.fps == 20.0
+    assert len(read_clips(tmp_path / "out", limit=2)) == 2
+    report = check(Gullible(), tmp_path / "out")
+    [title] = report["results"]
+    assert title == "imagined clips of out"
+    assert report["results"][title]["per_episode"]["false_success"] == 1
 
 
 @pytest.mark.parametrize("change", [{"bound": 0.0}, {"each": 0}, {"episodes": 0}])

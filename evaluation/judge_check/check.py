@@ -18,7 +18,7 @@ from v2w_gym.evaluation.credibility import auroc
 from v2w_gym.evaluation.entries import plain
 from v2w_gym.evaluation.judge_check.answers import Answer, Answers
 from v2w_gym.evaluation.judge_check.attacks import Attack, attacks
-from v2w_gym.evaluation.judge_check.clips import Labelled, read_clips
+from v2w_gym.evaluation.judge_check.clips import Labelled, is_ranking, read_clips
 from v2w_gym.evaluation.judge_check.page import Shown, write_page
 from v2w_gym.evaluation.labelled import CHECK
 from v2w_gym.evaluation.stats import CONFIDENCE, UNDEFINED, Estimate, confusion_of, wilson
@@ -39,8 +39,8 @@ class JudgeCheckConfig:
     Attributes:
         clips: folder of labelled clips, see :func:`~v2w_gym.evaluation.judge_check.clips.read_clips`.
         labels: file of labels, where the clips are videos.
-        imagined: the clips were imagined, and are labelled by how the same actions ended in reality; the
-            errors of the world model are then among those that are counted.
+        imagined: the clips were imagined, and are labelled by how the same ended in reality; the errors of
+            the world model are then among those that are counted. So it is with the films of a ranking.
         instruction: what was asked for, in place of what the files say.
         swapped: what a swapped instruction asks for; default: what another clip was told.
         fps: frames per second of real time; default: what the files say.
@@ -133,7 +133,8 @@ def check_judge(
 
 def _title(config: JudgeCheckConfig) -> str:
     """Begins as :func:`~v2w_gym.evaluation.labelled.errors_of` looks for it."""
-    return f"{'imagined' if config.imagined else 'recorded'} clips of {Path(config.clips).name}"
+    imagined = config.imagined or is_ranking(config.clips)
+    return f"{'imagined' if imagined else 'recorded'} clips of {Path(config.clips).resolve().name}"
 
 
 def _verdicts(answers: Sequence[Answer], threshold: float) -> Floats:

@@ -1,4 +1,4 @@
-"""Clips whose outcome is known: a folder of episodes, or of videos with a file of labels."""
+"""Clips whose outcome is known: episodes, videos with a file of labels, or the films of a ranking."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 
-from v2w_gym.data.episode import EpisodeFolder
+from v2w_gym.data.episode import Episode, EpisodeFolder
+from v2w_gym.evaluation.films import Films
+from v2w_gym.evaluation.ledger import Ledger
+from v2w_gym.evaluation.manifest import Provenance
+from v2w_gym.evaluation.rereading import LEDGER, open_world
 from v2w_gym.rewards.judge import Clip
 
 LABELS = ("labels.json", "labels.csv")
@@ -45,19 +49,22 @@ def read_clips(
     """Labelled clips of a folder, in the order of their names.
 
     Args:
-        folder: of episodes (``.npz`` with success flags), or of videos (``.mp4``).
+        folder: of episodes (``.npz`` with success flags), of videos (``.mp4``), or of a ranking: its films,
+            labelled by how the policy fared from the same start in reality, where that was measured.
         labels: of videos: JSON, ``{"name.mp4": true}`` or ``{"name.mp4": {"success": true, "instruction":
             "..."}}``, or CSV with the columns file, success and, if need be, instruction; default:
             ``labels.json`` or ``labels.csv`` in the folder.
         instruction: what was asked for, in place of what the files say.
-        fps: frames per second of real time; default: 5 for episodes, what a video says for a video.
-        limit: at most so many.
+        fps: frames per second of real time; default: 5 for episodes, what a video or a world says.
+        limit: at most so many; the first, or of a ranking some of every policy.
 
     Raises:
-        FileNotFoundError: no clips, or no labels of videos.
+        FileNotFoundError: no clips, no labels of videos, or no world of a ranking.
         ValueError: a label or an instruction that is missing or cannot be read.
     """
     path = Path(folder)
+    if is_ranking(path):
+        return _films(path / LEDGER, instruction, fps, limit)
     if videos := sorted(path.glob("*.mp4"))[:limit]:
         known = _labels(path, labels)
         return [_video(video, known, instruction, fps) for video in videos]
@@ -66,6 +73,35 @@ def read_clips(
     for file, episode in zip(episodes.files, episodes, strict=True):
         clip = Clip(episode.frames, instruction or episode.task, fps or 5.0)
         found.append(Labelled(file.stem, clip, episode.succeeded))
+    return found
+
+
+def is_ranking(folder: str | Path) -> bool:
+    """Whether ``folder`` is what ``v2w rank`` wrote, so that its clips were imagined."""
+    return (Path(folder) / LEDGER).is_file()
+
+
+def _films(file: Path, instruction: str | None, fps: float | None, limit: int | None) -> list[Labelled]:
+    """Films of the ranking with the ledger ``file``, from starts whose real outcome is known."""
+    world, films = open_world(None, Provenance.load(file), file), Films(file.parent / "frames")
+    real = (world.reality() or {}).get("policies", {})
+    known = []
+    for record in Ledger(file).records:
+        outcome = (real.get(record.policy, {}).get("outcomes") or {}).get(record.start_id)
+        if outcome is not None and films.path(record.policy, record.start_id).exists():
+            known.append((record, bool(outcome)))
+    if not known:
+        raise ValueError(
+            f"no film beside {file} has an outcome in the reality of world {world.config.name!r}; rank "
+            "policies that were measured, with --judge, which keeps all films"
+        )
+    if limit is not None and limit < len(known):
+        known = [known[i] for i in np.linspace(0, len(known) - 1, limit).round().astype(int)]
+    found = []
+    for record, outcome in known:
+        frames = Episode.load(films.path(record.policy, record.start_id)).frames
+        clip = Clip(frames, instruction or record.instruction, fps or world.config.fps)
+        found.append(Labelled(f"{record.policy} from {record.start_id}", clip, outcome))
     return found
 
 

@@ -17,12 +17,12 @@ def _add_judge_check(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("judge", metavar="NAME|FILE.yaml", help="the judge")
-    add("--clips", required=True, help="folder of episodes with success flags, or of videos with labels")
+    add("--clips", required=True, help="episodes with success flags, videos with labels, or a ranking")
     add("--labels", help="JSON or CSV with the labels of videos (default: labels.json or .csv beside them)")
     add(
         "--imagined",
         action="store_true",
-        help="the clips were imagined, and are labelled by how the same actions ended in reality",
+        help="the clips were imagined, and are labelled by how the same ended in reality",
     )
     add("--instruction", help="what was asked for (default: what the files say)")
     add("--swapped", help="what swapped instructions ask for (default: what another clip was told)")
