@@ -285,16 +285,25 @@ def test_the_hash_names_what_judgements_hang_on(judge, folder, tmp_path):
     assert len({plain.hash, *(other.hash for other in others)}) == 5
 
 
-def test_the_hubs_cache_and_a_copy_of_it_have_one_hash(judge, folder, tmp_path):
-    """The cache holds links to files that are called by what they contain."""
-    snapshot = tmp_path / "snapshot"
+def test_a_model_of_the_hubs_cache_is_its_copy_in_a_folder(judge, folder, tmp_path, monkeypatch):
+    """The cache holds links to files that are called by what they contain; nothing asks the network."""
+    cached, commit = tmp_path / "models--owner--tiny", "1" * 40
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(commit)
+    snapshot = cached / "snapshots" / commit
     shutil.copytree(folder("idefics3"), snapshot)
+    (cached / "blobs").mkdir()
     weights = snapshot / "model.safetensors"
-    blob = tmp_path / hashlib.sha256(weights.read_bytes()).hexdigest()
+    blob = cached / "blobs" / hashlib.sha256(weights.read_bytes()).hexdigest()
     weights.rename(blob)
     weights.symlink_to(blob)
     (snapshot / "README.md").write_text("notes do not count")
-    assert judge("idefics3", model=str(snapshot)).hash == judge("idefics3").hash
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    plain = judge("idefics3")
+    for name in ("owner/tiny", f"owner/tiny@{commit}"):
+        opened = judge("idefics3", model=name)
+        assert opened.hash == plain.hash
+        assert opened.judge(some_clips()) == plain.judge(some_clips())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,7 +9,8 @@ import torch
 
 from v2w_gym.rewards.prompts import Answer
 
-_TAIL = 8  # tokens before an answer that decide how it is cut into tokens; far more than any merge spans
+TAIL = 8
+"""Tokens before an answer that decide how it is cut into tokens: far more than any merge spans."""
 
 
 def answer_tokens(tokenizer: Any, context: Sequence[int], answers: Sequence[Answer]) -> list[list[int]]:
@@ -25,7 +26,7 @@ def answer_tokens(tokenizer: Any, context: Sequence[int], answers: Sequence[Answ
         ValueError: none of an answer's forms is a single token, or two answers share one.
     """
     tail = tokenizer.decode(
-        list(context)[-_TAIL:], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        list(context)[-TAIL:], skip_special_tokens=False, clean_up_tokenization_spaces=False
     )
     before = tokenizer.encode(tail, add_special_tokens=False)
     found: list[list[int]] = []

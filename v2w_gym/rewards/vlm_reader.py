@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from v2w_gym.config import config_hash
-from v2w_gym.rewards.answers import answer_tokens, log_probabilities
+from v2w_gym.rewards.answers import TAIL, answer_tokens, log_probabilities
 from v2w_gym.rewards.chat import Show, check_settings, model_inputs
 from v2w_gym.rewards.framechoice import FrameChoice
 from v2w_gym.rewards.judge import Clip
@@ -164,7 +164,7 @@ class VlmReader:
         return [self._reading(row, ids.tolist(), length, prompt) for row, ids, length in rows]
 
     def _reading(self, logits: torch.Tensor, ids: list[int], length: int, prompt: Prompt) -> Reading:
-        key = (prompt, *ids[-8:])
+        key = (prompt, *ids[-TAIL:])
         if key not in self._tokens:
             self._tokens[key] = answer_tokens(self.loaded.processor.tokenizer, ids, prompt.answers)
         logs = log_probabilities(logits, self._tokens[key])
