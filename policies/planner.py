@@ -47,12 +47,12 @@ class PlannerConfig:
     """
 
     world: str = "Vid2World-DrawerClose-v0"
-    samples: int = 24
+    samples: int = 16
     elites: int = 4
     generations: int = 2
-    horizon: int = 24
+    horizon: int = 12
     hold: int = 4
-    execute: int = 8
+    execute: int = 4
     std: float = 1.0
     min_std: float = 0.2
     penalty: float = 0.0
@@ -191,5 +191,5 @@ def from_spec(spec: str) -> Planner:
     if not target:
         return Planner(from_dict(PlannerConfig, values, where="the options of planner:"))
     if not Path(target).is_file():
-        raise FileNotFoundError(f"no file {target}; give options instead: planner:samples=24,execute=8")
+        raise FileNotFoundError(f"no file {target}; give options instead: planner:samples=32,execute=4")
     return Planner(load(PlannerConfig, target, values))

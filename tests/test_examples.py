@@ -16,17 +16,33 @@ ARGUMENTS = {
     ),
     "check_a_judge": (["--out", "out"], ["out/judge_check.json", "out/judge_check.html"]),
     "judge_clips": ([], []),
+    "plan_in_imagination": (["--samples", "4", "--horizon", "4", "--steps", "4"], []),
+    "policy_callable": ([], []),
     "judge_served": (["--out", "out"], ["out/judge.yaml"]),
     "judge_by_hand": (["--out", "out"], ["out/clips"]),
     "policy_lerobot": (["--out", "out"], ["out/summary.json", "out/ledger.jsonl"]),
     "policy_openpi": (["--episodes", "4", "--policy", "linear", "--out", "out"], ["out/ledger.jsonl"]),
     "policy_openvla": ([*RT1, "--out", "out"], ["out/actions.npz"]),
     "policy_rt1": ([*RT1, "--out", "out"], ["out/episode.mp4"]),
+    "policy_replay": (["--out", "out"], ["out/0000.npz"]),
+    "policy_sb3": (["--zip", "out/ppo.zip"], ["out/ppo.zip"]),
+    "policy_torch": (["--out", "out/policy.pt2"], ["out/policy.pt2"]),
     "serve_and_play": (["--out", "out/futures.png"], ["out/futures.png"]),
     "train_sb3": (["--steps", "64", "--out", "out/ppo.zip"], ["out/ppo.zip"]),
 }
 """Arguments beside --world, and files that must be there afterwards."""
-SLOW = {"policy_lerobot", "policy_openpi", "policy_openvla", "policy_rt1", "serve_and_play"}
+SLOW = {
+    "plan_in_imagination",
+    "policy_callable",
+    "policy_lerobot",
+    "policy_openpi",
+    "policy_openvla",
+    "policy_replay",
+    "policy_rt1",
+    "policy_sb3",
+    "policy_torch",
+    "serve_and_play",
+}
 NEEDS_META_WORLD = {"imagined_and_real"}
 
 
