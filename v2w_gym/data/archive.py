@@ -27,6 +27,7 @@ MOST_BYTES = 4 * 2**30
 
 _UNDERSTOOD = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
+_LONGEST = 300  # letters of a reason: some quote whole headers
 _DAMAGE = (  # whatever a damaged file raises within zipfile, zlib and numpy
     ValueError,
     TypeError,
@@ -130,4 +131,5 @@ def _refusing(path: str | Path) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except _DAMAGE as error:
-        raise ValueError(f"{path} is damaged, or holds something else than plain arrays ({error})") from error
+        why = str(error)[:_LONGEST]
+        raise ValueError(f"{path} is damaged, or holds something else than plain arrays ({why})") from error
