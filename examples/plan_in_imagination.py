@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import time
 
-import gymnasium as gym
 import numpy as np
 
+from v2w_gym import WorldModelVectorEnv
 from v2w_gym.policies.planner import Planner, PlannerConfig
 
 
@@ -27,15 +27,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=100)
     arguments = parser.parse_args()
 
-    envs = gym.make_vec(
-        "v2w_gym:Vid2World-v0",
-        num_envs=arguments.episodes,
-        world=arguments.world,
-        autoreset_mode="disabled",
-        terminate_on_success=False,
+    envs = WorldModelVectorEnv(
+        arguments.episodes, arguments.world, autoreset_mode="disabled", terminate_on_success=False
     )
     config = PlannerConfig(arguments.world, samples=arguments.samples, horizon=arguments.horizon)
-    snapshot = envs.unwrapped.snapshot if arguments.privileged else None
+    snapshot = envs.snapshot if arguments.privileged else None
     planner = Planner(config, privileged=snapshot)
     observation, infos = envs.reset(seed=arguments.seed)
     planner.seed(range(arguments.episodes))
