@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from v2w_gym.data.episode import FrameArray
@@ -27,6 +26,7 @@ from v2w_gym.envs.grippers import GRIPPERS, Gripper
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.contract import ActionContract
 from v2w_gym.policies.fit import Fit
+from v2w_gym.policies.history import FrameHistory
 from v2w_gym.policies.normaliser import Normaliser
 from v2w_gym.policies.observations import batch_of
 from v2w_gym.policies.simple import Actions
@@ -96,6 +96,7 @@ class OpenVLAPolicy:
         self.unnorm_key = pick_key(getattr(model, "norm_stats", None), self.settings.unnorm_key)
         self.contract = _contract(model.norm_stats[self.unnorm_key]["action"], self.unnorm_key, self.settings)
         self._model, self._processor = model, processor
+        self._seen = FrameHistory(1, framing=self.settings.framing)
         self._instruction: dict[int, str] = {}
 
     @classmethod
@@ -143,16 +144,16 @@ class OpenVLAPolicy:
             ValueError: the model gave something else than one finite number for each component.
         """
         slots = range(batch_of({"pixels": observation["pixels"]}))
-        pictures = np.asarray(observation["pixels"])
+        pictures = self._seen.see(observation["pixels"])[:, 0]
         return np.stack([self._ask(pictures[slot], self._instruction.get(slot, "")) for slot in slots])
 
     def _ask(self, frame: FrameArray, instruction: str) -> Actions:
-        prompt = self.settings.prompt.format(instruction=instruction.lower())
-        inputs = self._processor(prompt, Image.fromarray(self._picture(frame)))
+        prompt = self.settings.prompt.replace("{instruction}", instruction.lower())
+        inputs = self._processor(prompt, Image.fromarray(self._cropped(frame)))
         if hasattr(self._model, "device"):
             inputs = inputs.to(self._model.device, dtype=self._model.dtype)
         found = self._model.predict_action(**inputs, unnorm_key=self.unnorm_key, do_sample=False)
-        action: npt.NDArray[np.float32] = np.asarray(found, dtype=np.float32)
+        action: Actions = np.array(found, dtype=np.float32)
         if action.shape != (len(self.contract.names),) or not np.isfinite(action).all():
             raise ValueError(
                 f"predict_action must give {len(self.contract.names)} finite numbers, "
@@ -162,9 +163,7 @@ class OpenVLAPolicy:
         action[-1] = action[-1].clip(convention.low, convention.high)  # its bins reach beyond a state's range
         return action
 
-    def _picture(self, frame: FrameArray) -> FrameArray:
-        if self.settings.framing is not None:
-            frame = self.settings.framing.unpad(frame)
+    def _cropped(self, frame: FrameArray) -> FrameArray:
         h, w = frame.shape[:2]
         side = math.sqrt(self.settings.center_crop)
         high, wide = max(1, round(h * side)), max(1, round(w * side))
