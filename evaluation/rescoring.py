@@ -105,7 +105,7 @@ def rescore(
         todo = [r for r in before if r.verdict == "unscorable" and r.detector_hash == asked.hash]
         folder, theirs = file.parent, ledger
     else:
-        typed = command or f"v2w_gym.evaluation.rescore({str(path)!r}, {named!r}, out={str(out)!r})"
+        typed = command or f"v2w_gym.evaluation.rescoring.rescore({str(path)!r}, {named!r}, out={str(out)!r})"
         opinion = second.Opinion(asked, named, protocol, provenance, typed)
         theirs = opinion.begin(ledger, Path(out), str(place.folder))
         todo, folder = opinion.missing(before, theirs.records), Path(out)

@@ -99,12 +99,16 @@ def test_nobody_judged_is_no_failure_and_no_nan(tiny_world: Path, judge: Countin
 
 
 def test_slots_of_a_vector_environment_are_judged_alone(tiny_world: Path, judge: Counting) -> None:
-    envs = v2w_gym.WorldModelVectorEnv(2, tiny_world, detector=judge, judge_every=4, output="torch")
+    envs = v2w_gym.WorldModelVectorEnv(
+        2, tiny_world, detector=judge, judge_every=4, output="torch", reward="dense"
+    )
     envs.reset(seed=0)
+    gained = []
     for action in ACTIONS[:4]:
         _, rewards, terminated, _, infos = envs.step(np.stack([action] * 2))
+        gained.append(rewards.tolist())
     assert len(judge.asked) == 1
-    assert rewards.tolist() == [1.0, 1.0]
+    assert gained == [[0.0, 0.0]] * 3 + [[0.5, 0.5]]
     assert terminated.all()
     assert infos["final_info"]["judged"].all()
     assert not infos["judged"].any(), "the new episodes are not judged yet"
@@ -180,5 +184,10 @@ def test_a_string_opens_a_judge(tiny_world: Path, tmp_path: Path) -> None:
     for action in ACTIONS[:3]:
         *_, info = env.step(action)
     assert info["judged"]
+    envs: Any = gymnasium.make_vec(
+        "v2w_gym:Vid2World-v0", 2, world=str(tiny_world), detector=str(spec), judge_every=1
+    )
+    envs.reset(seed=0)
+    assert envs.step(np.stack([ACTIONS[0]] * 2))[-1]["judged"].all()
     with pytest.raises(ValueError, match="judge_every"):
         v2w_gym.WorldModelEnv(tiny_world, detector=str(spec), judge_every=0)
