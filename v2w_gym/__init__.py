@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from v2w_gym.policies.base import Policy
     from v2w_gym.rewards.base import SuccessDetector
     from v2w_gym.training.sb3 import SB3VecEnv
+    from v2w_gym.training.torchrl import TorchRLEnv
     from v2w_gym.world_model.base import WorldModel
     from v2w_gym.world_model.vid2world import Vid2World
 
@@ -37,6 +38,7 @@ _HOMES = {
     "Snapshot": "v2w_gym.envs.snapshot",
     "StartContexts": "v2w_gym.data.starts",
     "SuccessDetector": "v2w_gym.rewards.base",
+    "TorchRLEnv": "v2w_gym.training.torchrl",
     "VectorArmActions": "v2w_gym.envs.arm",
     "Vid2World": "v2w_gym.world_model.vid2world",
     "World": "v2w_gym.envs.world",
@@ -58,6 +60,7 @@ __all__ = [
     "Snapshot",
     "StartContexts",
     "SuccessDetector",
+    "TorchRLEnv",
     "VectorArmActions",
     "Vid2World",
     "World",
