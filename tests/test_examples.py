@@ -28,6 +28,10 @@ ARGUMENTS = {
     "policy_sb3": (["--zip", "out/ppo.zip"], ["out/ppo.zip"]),
     "policy_torch": (["--out", "out/policy.pt2"], ["out/policy.pt2"]),
     "serve_and_play": (["--out", "out/futures.png"], ["out/futures.png"]),
+    "train_in_imagination": (
+        ["--policy", "still", "--out", "out"],
+        ["out/policy.safetensors", "out/progress.png"],
+    ),
     "train_sb3": (["--steps", "64", "--out", "out/ppo.zip"], ["out/ppo.zip"]),
 }
 """Arguments beside --world, and files that must be there afterwards."""
@@ -42,6 +46,7 @@ SLOW = {
     "policy_sb3",
     "policy_torch",
     "serve_and_play",
+    "train_in_imagination",
 }
 NEEDS_META_WORLD = {"imagined_and_real"}
 
