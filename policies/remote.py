@@ -20,6 +20,8 @@ import numpy.typing as npt
 import yaml
 
 from v2w_gym.config import from_dict
+from v2w_gym.data.framing import Framing
+from v2w_gym.policies.base import Policy
 from v2w_gym.policies.chunks import Chunked
 from v2w_gym.policies.letterbox import resize_with_pad
 from v2w_gym.policies.observations import batch_of
@@ -35,6 +37,7 @@ class RemotePolicy(Chunked):
     Args:
         url: ``ws://host:port`` or ``wss://host:port``.
         config: how to speak to it.
+        framing: of the world, so that its black bars are taken off; None sends frames whole.
 
     Attributes:
         contract: what the actions mean, or None.
@@ -43,11 +46,11 @@ class RemotePolicy(Chunked):
         ValueError: an address of another form, or a key that is not in the environment.
     """
 
-    def __init__(self, url: str, config: RemoteConfig | None = None) -> None:
+    def __init__(self, url: str, config: RemoteConfig | None = None, framing: Framing | None = None) -> None:
         config = config or RemoteConfig()
-        self.remote = RemoteSource(_endpoint(url, config), config)
+        self.remote = RemoteSource(_endpoint(url, config), config, framing)
         super().__init__(self.remote, execute=config.execute, ensemble=config.ensemble)
-        self.contract = config.contract
+        self.contract = config.stated()
 
     def close(self) -> None:
         """Close all connections; the next episode makes new ones."""
@@ -60,10 +63,11 @@ class RemoteSource:
     Args:
         endpoint: where.
         config: how to speak to it.
+        framing: of the world, or None.
     """
 
-    def __init__(self, endpoint: Endpoint, config: RemoteConfig) -> None:
-        self._url, self._config = endpoint.url, config
+    def __init__(self, endpoint: Endpoint, config: RemoteConfig, framing: Framing | None = None) -> None:
+        self._url, self._config, self._framing = endpoint.url, config, framing
         self._lines = Lines(endpoint, config.connection, Redial(config.attempts, config.backoff_s))
         self._instructions: dict[int, str] = {}
 
@@ -124,9 +128,11 @@ class RemoteSource:
         return request
 
     def _sized(self, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        side = self._config.resize
-        is_image = value.ndim == 3 and value.shape[-1] == 3 and value.dtype == np.uint8
-        return resize_with_pad(value, side) if side is not None and is_image else value
+        if value.ndim != 3 or value.shape[-1] != 3 or value.dtype != np.uint8:
+            return value  # no image
+        if self._framing is not None and value.shape[:2] == self._framing.frame_size:
+            value = self._framing.unpad(value)
+        return value if self._config.resize is None else resize_with_pad(value, self._config.resize)
 
     def _actions(self, result: Mapping[str, Any]) -> npt.NDArray[np.float32]:
         """The chunk ``(n, a)`` in a server's result."""
@@ -161,28 +167,28 @@ class RemoteSource:
         return chunk
 
 
-def from_spec(spec: str) -> RemotePolicy:
+def from_spec(spec: str) -> Policy:
     """The policy of ``ws://HOST:PORT`` or ``wss://HOST:PORT``, with options, or ``remote:FILE.yaml``.
 
     Raises:
         ValueError: an unknown option, or a value out of range.
         FileNotFoundError: no such file.
+        ContractMismatch: actions that cannot be made to fit the world that an option names.
     """
     target, config = parse_spec(spec, RemoteConfig)
     prefix = spec.partition(":")[0]
     if prefix != "remote":
-        return RemotePolicy(f"{prefix}:{target}", config)
+        return _fitted(f"{prefix}:{target}", config)
     if config != RemoteConfig():
         raise ValueError(f"options of remote:{target} belong into that file")
     return load(target)
 
 
-def load(path: str | Path) -> RemotePolicy:
+def load(path: str | Path) -> Policy:
     """The policy of a YAML file.
 
     Args:
         path: the file; it holds ``url`` and fields of :class:`~v2w_gym.policies.remote_config.RemoteConfig`.
-
 
     Raises:
         ValueError: an unknown key, or a value out of range.
@@ -195,7 +201,12 @@ def load(path: str | Path) -> RemotePolicy:
     if not isinstance(values, dict) or not isinstance(values.get("url"), str):
         raise ValueError(f"{path} must hold url: ws://HOST:PORT beside its options")
     url = values.pop("url")
-    return RemotePolicy(url, from_dict(RemoteConfig, values, where=str(path)))
+    return _fitted(url, from_dict(RemoteConfig, values, where=str(path)))
+
+
+def _fitted(url: str, config: RemoteConfig) -> Policy:
+    world = config.opened()
+    return config.fit(RemotePolicy(url, config, None if world is None else world.config.framing), world)
 
 
 def _endpoint(url: str, config: RemoteConfig) -> Endpoint:

@@ -8,15 +8,17 @@ from typing import Literal
 
 import numpy as np
 
+from v2w_gym.config import load
 from v2w_gym.policies.contract import ActionContract
+from v2w_gym.policies.fit import Fit
 
 INSTRUCTION = "instruction"
 """What stands for the text in an observation mapping."""
 
 
 @dataclass(frozen=True)
-class RemoteConfig:
-    """How to speak to a far policy.
+class RemoteConfig(Fit):
+    """How to speak to a far policy; ``world``, ``gripper`` and ``clip`` are those of ``Fit``.
 
     Attributes:
         observation: the far policy's keys, each with the entry of our observation that it gets, or with
@@ -26,7 +28,7 @@ class RemoteConfig:
             None sends them as they are. openpi's servers resize by themselves, too.
         actions: the key of the result that holds the actions ``(n, a)``.
         columns: which of their columns are our action, in our order; None takes all.
-        contract: what these columns mean; None is not stated.
+        contract: what these columns mean, or a YAML file that says so; None is not stated.
         execute: actions of a chunk that are done before the policy is asked again.
         ensemble: see :class:`~v2w_gym.policies.chunks.Chunked`.
         connection: ``"shared"`` has one for all slots, right for policies that keep nothing between calls, as
@@ -49,7 +51,7 @@ class RemoteConfig:
     resize: int | None = None
     actions: str = "actions"
     columns: tuple[int, ...] | None = None
-    contract: ActionContract | None = None
+    contract: ActionContract | str | None = None
     execute: int = 1
     ensemble: float | None = None
     connection: Literal["auto", "shared", "episode"] = "auto"
@@ -75,6 +77,15 @@ class RemoteConfig:
                 f"attempts must be at least 1 and backoff_s at least 0, got {self.attempts} and "
                 f"{self.backoff_s}"
             )
+
+    def stated(self) -> ActionContract | None:
+        """The contract, read from its file if need be.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a file that holds something else.
+        """
+        return load(ActionContract, self.contract) if isinstance(self.contract, str) else self.contract
 
 
 def _check_texts(name: str, mapping: Mapping[str, str]) -> None:

@@ -131,6 +131,21 @@ def test_keys_constants_columns_and_sizes_are_settings(tmp_path):
     assert request["task"] == "go"
 
 
+def test_actions_are_made_to_fit_a_world(tiny_world, tmp_path):
+    """The far side speaks of another order and range; the world takes -1..1."""
+    (tmp_path / "actions.yaml").write_text(
+        "names: [gripper, dx, dy, dz]\nunits: '1'\nnormaliser: {kind: bounds, "
+        "low: [-2, -2, -2, -2], high: [2, 2, 2, 2]}\n"
+    )
+    options = f"contract={tmp_path / 'actions.yaml'},world={tiny_world},clip=true"
+    with openpi_server(lambda _: {"actions": np.array([[0.1, 0.2, 0.3, 0.9]])}) as server:
+        policy = registry.resolve(f"{server.url},{options}")
+        policy.reset(["go"], [0])
+        np.testing.assert_allclose(policy.act(observed(1)), [[0.4, 0.6, 1.0, 0.2]], atol=1e-6)
+    with pytest.raises(ValueError, match="contract"):
+        registry.resolve(f"ws://127.0.0.1:9,world={tiny_world}")
+
+
 def test_contract_of_a_file(tmp_path):
     file = tmp_path / "remote.yaml"
     file.write_text(
