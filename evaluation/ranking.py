@@ -27,6 +27,7 @@ from v2w_gym.evaluation.schedule import Schedule
 from v2w_gym.evaluation.stats import Kind, SequentialRanking
 from v2w_gym.evaluation.summary import summarise
 from v2w_gym.policies.contract import check_contracts
+from v2w_gym.policies.space_check import check_spaces
 from v2w_gym.rewards.judge import ClipJudge
 
 BATCH_SIZE = 50
@@ -110,6 +111,7 @@ def rank(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     opened = world if isinstance(world, World) else World.open(world)
     check_contracts(policies, opened)
+    check_spaces(policies, opened)
     chosen = _choose_starts(opened, episodes, starts)
     real = real_outcomes(opened.reality(), list(policies), chosen)
     early = None if stop_early is None else SequentialRanking(tuple(policies), episodes, stop_early)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from v2w_gym import policies
+from v2w_gym import evaluation, policies
 from v2w_gym.policies.sb3 import SB3Policy
 from v2w_gym.policies.sb3_files import algorithm_of
 from v2w_gym.policies.sb3_frames import Layout, Stack
@@ -91,6 +91,21 @@ def test_what_is_no_zip_of_the_library_is_refused(tmp_path):
         policies.resolve(f"sb3:{tmp_path}/junk.zip")
     with pytest.raises(ValueError, match=r"no file .*model\.save"):
         policies.resolve(f"sb3:{tmp_path}/nothing.zip")
+
+
+class Picky:
+    """Was trained for something else."""
+
+    def check_spaces(self, observation_space, action_space):
+        raise ValueError(f"{observation_space['pixels'].shape} and {action_space.shape} will not do")
+
+    def act(self, observation):
+        raise AssertionError("no episode should begin")
+
+
+def test_a_ranking_compares_spaces_before_the_first_episode(tiny_world):
+    with pytest.raises(ValueError, match=r"policy 'other': \(48, 48, 3\) and \(4,\) will not do"):
+        evaluation.rank(str(tiny_world), {"other": Picky()}, episodes=1, seed=0)
 
 
 # slow: the library itself
