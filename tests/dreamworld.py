@@ -89,5 +89,5 @@ def bumps(count: int = 40, frames: int = 5, low: float = 1.0, high: float = 1.6)
 
 
 def bump_dream(**changes: Any) -> Dream:
-    dream = Dream(BumpDynamics(), RightJudge(), None, "ignore", longest=8)
+    dream = Dream(BumpDynamics(), RightJudge(), None, "ignore")
     return dataclasses.replace(dream, **changes)

@@ -21,14 +21,15 @@ def actor_that(x: float, y: float) -> Actor:
     return actor
 
 
-def begun(places) -> Branches:
+def begun(places, left: int = 8) -> Branches:
     latents = bump(torch.tensor(places))[:, None]
-    return Branches.of(BumpDynamics().init(latents, torch.zeros(len(places), 0, 2), range(len(places))))
+    state = BumpDynamics().init(latents, torch.zeros(len(places), 0, 2), range(len(places)))
+    return Branches.of(state, torch.full((len(places),), left))
 
 
 def test_steps_by_hand():
-    dream = bump_dream(longest=4)
-    batch, after = unroll(dream, actor_that(1.0, 0.0), begun([[2.1, 0.0], [0.0, 0.0]]), 5, None)
+    branches = begun([[2.1, 0.0], [0.0, 0.0]], left=4)
+    batch, after = unroll(bump_dream(), actor_that(1.0, 0.0), branches, 5, None)
     assert tuple(batch.batch_size) == (2, 5)
     assert batch["latent"].shape == (2, 5, 1, 4, 4)
     torch.testing.assert_close(batch["next", "latent"][:, :-1], batch["latent"][:, 1:])
@@ -72,7 +73,8 @@ def test_nothing_passes_by_the_host():
     """Tensors of the meta device hold no numbers: whoever reads one, or copies it to the host, fails."""
     dream = bump_dream(believer=Doubter(), doubt="cut")
     state = begun([[0.0, 0.0]] * 3).state.to("meta")
-    batch, after = unroll(dream, Actor((1, 4, 4), 2, SMALL).to("meta"), Branches.of(state), 4, None)
+    branches = Branches.of(state, torch.ones(3, dtype=torch.int64, device="meta"))
+    batch, after = unroll(dream, Actor((1, 4, 4), 2, SMALL).to("meta"), branches, 4, None)
     assert {value.device.type for value in batch.flatten_keys().values()} == {"meta"}
     assert after.state.latent.device.type == "meta"
     with pytest.raises((NotImplementedError, RuntimeError)):

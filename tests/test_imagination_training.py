@@ -146,7 +146,7 @@ def test_the_anchor_holds_the_actor_back():
         latents = bumps(32).latents[:, 0].float()
         state = bump_dream().dynamics.init(latents[:, None], latents.new_zeros(32, 0, 2), range(32))
         drawn = torch.Generator().manual_seed(0)
-        batch, _ = unroll(bump_dream(), learner.actor, Branches.of(state), 3, drawn)
+        batch, _ = unroll(bump_dream(), learner.actor, Branches.of(state, torch.full((32,), 8)), 3, drawn)
         batch["next", "reward"] = batch["action"][..., 0]  # pushing right pays at once
         for _ in range(3):
             assert learner.update(batch, drawn)["actor_norm"] > 0

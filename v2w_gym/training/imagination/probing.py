@@ -62,7 +62,7 @@ def look(dream: Dream, auditor: LatentJudge, actor: Actor, starts: Recordings, s
     Every look meets the same noise. An episode ends shortly after its first success.
 
     Args:
-        dream: what to imagine with; its ``doubt`` and ``longest`` are not used.
+        dream: what to imagine with; its ``doubt`` is not used.
         auditor: somebody else than ``dream.judge``.
         actor: who acts.
         starts: held out.

@@ -51,14 +51,12 @@ class Dream:
         doubt: what is done about frames that cannot: "ignore" nothing, "cut" truncates a branch at the first
             one below ``believer.credible_from``, "weigh" gives each step the product of the credibilities up
             to it as its weight.
-        longest: steps after which a branch is truncated.
     """
 
     dynamics: Dynamics
     judge: LatentJudge
     believer: Believer | None = None
     doubt: Doubt = "cut"
-    longest: int = 24
 
 
 @dataclass
@@ -68,27 +66,28 @@ class Branches:
     Attributes:
         state: of the world model.
         age: ``(b,)`` int64, steps imagined so far.
+        left: ``(b,)`` int64, steps until the branch is truncated.
         weight: ``(b,)`` float32, product of the credibilities so far.
         ended: ``(b,)`` bool, terminated or truncated.
     """
 
     state: Any
     age: torch.Tensor
+    left: torch.Tensor
     weight: torch.Tensor
     ended: torch.Tensor
 
     @classmethod
-    def of(cls, state: Any) -> Branches:
+    def of(cls, state: Any, left: torch.Tensor) -> Branches:
         """Branches that begin with ``state``."""
-        rows = torch.zeros_like(state.frame_index)
-        return cls(
-            state, rows, torch.ones_like(rows, dtype=torch.float32), torch.zeros_like(rows, dtype=torch.bool)
-        )
+        age, weight = torch.zeros_like(left), torch.ones_like(left, dtype=torch.float32)
+        return cls(state, age, left, weight, torch.zeros_like(left, dtype=torch.bool))
 
     def assign(self, rows: torch.Tensor, fresh: Branches) -> None:
         """Put ``fresh`` into the slots ``rows`` ``(n,)`` int64."""
         self.state[rows] = fresh.state
-        self.age[rows], self.weight[rows], self.ended[rows] = fresh.age, fresh.weight, fresh.ended
+        self.age[rows], self.left[rows] = fresh.age, fresh.left
+        self.weight[rows], self.ended[rows] = fresh.weight, fresh.ended
 
 
 @torch.no_grad()
@@ -132,10 +131,10 @@ def _step(
         sample = mean + spread * torch.randn(mean.shape, generator=generator, device=mean.device)
     action = sample.clamp(-1.0, 1.0)
     state = dream.dynamics.step(before.state, vouched(action))
-    age = before.age + 1
+    age, left = before.age + 1, before.left - 1
     success_prob = dream.judge(state.latent)
     terminated = success_prob >= dream.judge.threshold
-    truncated = age >= dream.longest
+    truncated = left <= 0
     credibility = torch.ones_like(success_prob)
     if dream.believer is not None:
         credibility = dream.believer.credibility(state, age)
@@ -160,7 +159,7 @@ def _step(
             "credibility": credibility,
         },
     }
-    after = Branches(state, age, weight, before.ended | done)
+    after = Branches(state, age, left, weight, before.ended | done)
     return TensorDict(row, batch_size=[len(latent)]), after
 
 

@@ -64,7 +64,7 @@ def set_up(config: ImaginationConfig, out: Path) -> tuple[Stage, Actor, Vid2Worl
     judges: list[LatentJudge] = [head, Decoded(model, detector)]
     judge, auditor = judges if config.reward == "latent" else reversed(judges)
     believer = world.believer(config.device)
-    dream = Dream(model.dynamics, judge, believer, config.doubt, config.longest)
+    dream = Dream(model.dynamics, judge, believer, config.doubt)
     horizon = config.look.steps or world.config.horizon
     stage = Stage(dream, auditor, branch_from, heldout, horizon, min(config.moments, model.window))
     actor = _actor(config, branch_from, model, world.config.instructions[0], out)

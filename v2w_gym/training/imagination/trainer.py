@@ -124,7 +124,10 @@ class Trainer:
         }
 
     def _renewed(self, rng: np.random.Generator, everything: bool) -> Branches:
-        """The branches, new ones in place of those that have ended."""
+        """The branches, new ones in place of those that have ended.
+
+        When all are new, they get lengths of all kinds, lest they end together ever after.
+        """
         config, stage = self.config, self.stage
         size = config.slots
         if self.branches is not None and not everything:
@@ -134,7 +137,10 @@ class Trainer:
                 return self.branches
         latents, actions = stage.branch_from.draw(rng, size, stage.moments, config.first)
         seeds = rng.integers(2**31, size=size).tolist()
-        fresh = Branches.of(stage.dream.dynamics.init(latents, actions, seeds))
+        state = stage.dream.dynamics.init(latents, actions, seeds)
+        all_new = self.branches is None or everything
+        left = rng.integers(1 if all_new else config.longest, config.longest + 1, size)
+        fresh = Branches.of(state, torch.from_numpy(left).to(latents.device))
         if self.branches is None or everything:
             return fresh
         self.branches.assign(rows, fresh)
