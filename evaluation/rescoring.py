@@ -105,6 +105,7 @@ def rescore(
         todo = [r for r in before if r.verdict == "unscorable" and r.detector_hash == asked.hash]
         folder, theirs = file.parent, ledger
     else:
+        _check_filmed(before, Films(file.parent / "frames"), file)
         typed = command or f"v2w_gym.evaluation.rescoring.rescore({str(path)!r}, {named!r}, out={str(out)!r})"
         opinion = second.Opinion(asked, named, protocol, provenance, typed)
         theirs = opinion.begin(ledger, Path(out), str(place.folder))
@@ -163,6 +164,14 @@ def _last_judge(provenance: Provenance, file: Path) -> str:
             "NAME-OR-YAML (with --out FOLDER, if its verdicts are those of a detector)"
         )
     return known[-1]
+
+
+def _check_filmed(records: Sequence[Record], films: Films, file: Path) -> None:
+    if not any(films.path(record.policy, record.start_id).exists() for record in records):
+        raise ValueError(
+            f"no episode of {file} has a film beside it, so there is nothing to show to a judge; v2w rank "
+            "--judge keeps the films of all episodes"
+        )
 
 
 def _check_same(judge: ClipJudge, protocol: Protocol, everything: bool, file: Path) -> None:

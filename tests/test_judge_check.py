@@ -121,27 +121,28 @@ def test_a_gullible_judge_is_seen_through(clips: Path, tmp_path: Path) -> None:
     assert "Fallen for" in (tmp_path / "judge_check.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_could_not_be_judged_counts_for_nothing_and_is_asked_again(clips: Path, tmp_path: Path) -> None:
-    report = check(Careful(out=3), clips, tmp_path)
+    report = check(Careful(out=3), clips, tmp_path, each=8)
     [result] = report["results"].values()
     assert result["unscorable"]["count"] == 82 // 3
     assert sum(result["per_episode"][k] for k in Confusion.__dataclass_fields__) == 82 - 82 // 3
     again = Careful()
-    whole = check(again, clips, tmp_path)
+    whole = check(again, clips, tmp_path, each=8)
     assert 0 < again.asked < whole["spent"]["clips"], "what was answered is not asked twice"
     last = Careful()
-    same = check(last, clips, tmp_path)
+    same = check(last, clips, tmp_path, each=8)
     assert last.asked == 0
     assert same == whole
     file = tmp_path / "answers.jsonl"
     file.write_bytes(file.read_bytes()[:-20])  # the machine stopped while writing
     for asked in (1, 0):
         torn = Careful()
-        check(torn, clips, tmp_path)
+        check(torn, clips, tmp_path, each=8)
         assert torn.asked == asked
     file.write_text('{"loss": 0.5}\n')
     with pytest.raises(ValueError, match="no answer of a judge"):
-        check(Careful(), clips, tmp_path)
+        check(Careful(), clips, tmp_path, each=8)
 
 
 def test_without_recognised_successes_nothing_is_passed(clips: Path) -> None:
@@ -215,6 +216,7 @@ def test_videos_without_a_readable_label_are_refused(tmp_path: Path) -> None:
         read_clips(tmp_path, instruction="push")
 
 
+@pytest.mark.slow
 def test_the_card_of_a_judge_corrects_its_success_rates(
     clips: Path, tmp_path: Path, tiny_world: Path
 ) -> None:

@@ -173,6 +173,7 @@ def test_what_was_paid_for_no_verdict_is_paid(tiny_world: Path, tmp_path: Path) 
     assert summary["judge"]["unscorable"] == 0
 
 
+@pytest.mark.slow
 def test_a_judge_that_breaks_down_is_an_outage(tiny_world: Path) -> None:
     class Broken(Odd):
         def judge(self, clips: Sequence[Clip]) -> list[Judgement]:
@@ -222,6 +223,14 @@ def test_bad_requests_change_nothing(
     with pytest.raises(ValueError, match=says):
         rescore(out, progress=False, **asked)
     assert (out / "ledger.jsonl").read_bytes() == before
+
+
+def test_without_films_there_is_nothing_to_show(whole: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    for name in ("ledger.jsonl", "ledger.manifest.json"):
+        (tmp_path / name).write_bytes((whole[0] / name).read_bytes())
+    with pytest.raises(ValueError, match=r"no episode of .* has a film"):
+        rescore(tmp_path, Even(), out=tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_rule_of_frames_is_refused_for_a_judge_of_clips(tiny_world: Path) -> None:
