@@ -32,7 +32,11 @@ ARGUMENTS = {
         ["--policy", "still", "--out", "out"],
         ["out/policy.safetensors", "out/progress.png"],
     ),
-    "train_sb3": (["--steps", "64", "--out", "out/ppo.zip"], ["out/ppo.zip"]),
+    "torchrl_env": (["--steps", "4", "--envs", "2"], []),
+    "train_sb3": (
+        ["--steps", "64", "--envs", "2", "--heldout", "1", "--out", "out"],
+        ["out/best.zip", "out/progress.png", "out/progress.jsonl"],
+    ),
 }
 """Arguments beside --world, and files that must be there afterwards."""
 SLOW = {

@@ -98,7 +98,8 @@ class TorchRLEnv(EnvBase):
         if mask is not None:
             picked = mask.reshape(self.batch_size).cpu().numpy()
             given["reset_mask"], chosen = picked, picked.nonzero()[0].tolist()
-        observations, infos = self.vector_env.reset(seed=self._seeds, options=given)
+        seeds: Any = list(self._seeds)  # one per slot: more than Gymnasium's base class takes
+        observations, infos = self.vector_env.reset(seed=seeds, options=given)
         for slot in chosen:
             self._seeds[slot] = None
         still = torch.zeros((*self.batch_size, 1), dtype=torch.bool, device=self.device)
