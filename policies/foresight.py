@@ -102,6 +102,9 @@ class Foresight:
 
         Returns:
             ``(b, n)``; a step that the detector cannot judge counts as no success.
+
+        Raises:
+            ValueError: a penalty in a world that cannot tell what is credible.
         """
         b, n, k, a = sequences.shape
         rows = np.repeat(np.arange(b), n)
@@ -109,6 +112,11 @@ class Foresight:
         envs.restore(snapshot[rows.tolist()].with_noise(np.repeat(noise_seeds, n).tolist()))
         steps = envs.step_chunk(sequences.reshape(b * n, k, a).astype(np.float32))[4]["chunk"]
         worth = np.nan_to_num(np.asarray(steps["success_prob"], np.float64), nan=0.0)
-        if "credibility" in steps and self._penalty:
+        if self._penalty:
+            if "credibility" not in steps:
+                raise ValueError(
+                    f"world {envs.world.name!r} cannot tell what is credible, so a penalty has no meaning; "
+                    "say penalty=0"
+                )
             worth -= self._penalty * (1.0 - np.nan_to_num(np.asarray(steps["credibility"], np.float64)))
         return np.asarray(worth.mean(axis=1).reshape(b, n))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from v2w_gym import configs
 from v2w_gym.config import from_dict, load
 from v2w_gym.policies.cem import Floats, Search, search
 from v2w_gym.policies.chunks import Chunked
@@ -24,6 +25,8 @@ from v2w_gym.policies.simple import Actions, SlotGenerators
 from v2w_gym.policies.specs import split_spec
 
 _NOISE_SEEDS = 2**31
+FOLDER = Path(configs.__file__).parent / "planner"
+"""Budgets by name."""
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,9 @@ class _Thoughts:
 
 
 def from_spec(spec: str) -> Planner:
-    """``planner``, ``planner:FILE.yaml``, each with options as in :class:`PlannerConfig`.
+    """``planner``, ``planner:NAME`` or ``planner:FILE.yaml``, each with options as in :class:`PlannerConfig`.
 
-    E.g. ``planner:world=runs/world,samples=64,execute=4``.
+    NAME is a file of ``configs/planner``. E.g. ``planner:quick``, ``planner:world=runs/world,samples=64``.
 
     Raises:
         FileNotFoundError: no such file or world.
@@ -190,6 +193,11 @@ def from_spec(spec: str) -> Planner:
     target, values = split_spec(spec)
     if not target:
         return Planner(from_dict(PlannerConfig, values, where="the options of planner:"))
-    if not Path(target).is_file():
-        raise FileNotFoundError(f"no file {target}; give options instead: planner:samples=32,execute=4")
-    return Planner(load(PlannerConfig, target, values))
+    named = FOLDER / f"{target}.yaml"
+    path = named if named.is_file() else Path(target)
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.yaml")))
+        raise FileNotFoundError(
+            f"no file {target}; known budgets: {known}; or give options: planner:samples=32,execute=4"
+        )
+    return Planner(load(PlannerConfig, path, values))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from v2w_gym import policies
 from v2w_gym.policies.cem import Search, search
 from v2w_gym.policies.foresight import Foresight
-from v2w_gym.policies.planner import Planner, PlannerConfig
+from v2w_gym.policies.planner import FOLDER, Planner, PlannerConfig
 
 TASK = "close the drawer"
 
@@ -190,6 +190,27 @@ def test_with_privilege_it_thinks_from_the_very_state(tiny_world, config):
     assert not np.allclose(actions[0, 0], actions[0, 1])
 
 
+def test_a_penalty_needs_a_world_that_can_tell(config):
+    foresight = Foresight(config.world, penalty=0.5)
+    first = np.zeros((1, 48, 48, 3), np.uint8)
+    state = foresight.begin([first], [np.zeros((0, 4), np.float32)], [TASK])
+    with pytest.raises(ValueError, match=r"'tiny' cannot tell.*penalty=0"):
+        foresight.score(state, np.zeros((1, 1, 1, 4)), [1])
+
+
+@pytest.mark.slow
+def test_a_penalty_is_what_is_not_credible():
+    world, zeros = PlannerConfig().world, np.zeros((1, 2, 2, 4))
+    scores = []
+    for penalty in (0.0, 0.5, 1.0):
+        foresight = Foresight(world, penalty=penalty)
+        noise = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+        state = foresight.begin([noise], [np.zeros((0, 4), np.float32)], [TASK])
+        scores.append(foresight.score(state, zeros, [1]))
+    assert (scores[0] - scores[1] > 0.05).all()
+    np.testing.assert_allclose(scores[0] - scores[2], 2 * (scores[0] - scores[1]), atol=1e-6)
+
+
 @pytest.mark.slow
 def test_it_closes_the_drawer_in_the_shipped_world():
     config = PlannerConfig(samples=16, horizon=12, execute=4)
@@ -202,6 +223,11 @@ def test_it_closes_the_drawer_in_the_shipped_world():
         observation, _, _, _, infos = envs.step(planner.act(observation))
         succeeded |= infos["is_success"]
     assert succeeded.all()
+
+
+@pytest.mark.parametrize("name", [file.stem for file in FOLDER.glob("*.yaml")])
+def test_every_named_budget_can_be_had(name, tiny_world):
+    assert policies.resolve(f"planner:{name},world={tiny_world}").config.world == str(tiny_world)
 
 
 def test_it_is_named_by_a_text(tiny_world, tmp_path):
