@@ -83,7 +83,17 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _add_reality(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--world", type=Path, required=True, help="the world folder")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--world", type=Path, help="the world folder: its starts, and all shipped policies")
+    what.add_argument(
+        "--policy",
+        action="append",
+        metavar="SPEC",
+        help="this one alone, as v2w rank takes it, e.g. latent:FILE; repeat for more",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/reality.json"), help="table of --policy (default: %(default)s)"
+    )
     parser.add_argument(
         "--episodes", type=int, default=100, help="start seeds 0 to N-1 (default: %(default)s)"
     )
@@ -94,10 +104,32 @@ def _reality(arguments: argparse.Namespace) -> int:
     from v2w_gym.data.reality import make_starts
     from v2w_gym.training.policy_card import measure_shipped
 
+    if arguments.policy:
+        return _reality_of(arguments)
     make_starts(range(arguments.episodes)).save(arguments.world / "starts")
     command = f"v2w reality --world {arguments.world} --episodes {arguments.episodes}"
     table = arguments.world / "reality.json"
     measure_shipped(table, command, episodes=arguments.episodes, workers=arguments.workers)
+    return 0
+
+
+def _reality_of(arguments: argparse.Namespace) -> int:
+    from v2w_gym.data.reality import measure
+    from v2w_gym.policies import registry
+
+    for spec in arguments.policy:
+        registry.resolve(spec)  # what cannot be opened is to be heard of before the first episode
+    chosen = " ".join(f"--policy {spec}" for spec in arguments.policy)
+    command = f"v2w reality {chosen} --episodes {arguments.episodes} --out {arguments.out}"
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    measure(
+        arguments.policy,
+        registry.resolve,
+        arguments.out,
+        command=command,
+        episodes=arguments.episodes,
+        workers=arguments.workers,
+    )
     return 0
 
 
