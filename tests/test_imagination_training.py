@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,3 +216,21 @@ def test_a_file_of_another_kind_is_no_latent_policy():
         resolve("latent:policies/weights/full-1500.safetensors")
     with pytest.raises(ValueError, match=r"nothing\.safetensors"):
         resolve("latent:nothing.safetensors")
+
+
+def test_tensorboard_where_it_is_wanted(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    config = config_of(updates=1, tensorboard=True)
+    trainer_in(tmp_path / "with", config).fit()
+    assert list((tmp_path / "with" / "tensorboard").glob("events*"))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match=r'pip install "v2w_gym\[tensorboard\]"'):
+        trainer_in(tmp_path / "without", config)
+
+
+def test_the_page_names_every_setting():
+    page = (Path(__file__).parents[1] / "docs" / "imagination.md").read_text()
+    for field in dataclasses.fields(ImaginationConfig):
+        assert f"`{field.name}`" in page, field.name
+        if field.default not in (dataclasses.MISSING, None):
+            assert f"| `{field.name}` | `{field.default}` |" in page, field.name
