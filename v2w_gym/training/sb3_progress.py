@@ -149,7 +149,7 @@ class Progress(BaseCallback):
         fresh = {"success": found.look_success, "steps": steps, "since": 0}
         self._best = fresh if better else {**self._best, "since": self._best["since"] + 1}
         self._tell(found, steps)
-        self.model.looks = self._best  # type: ignore[attr-defined]  # saved with the counters
+        self.model.looks = self._best  # saved with the counters
         save_checkpoint(self.model, self.out)
         self._kept = steps
         self._keep_best()
@@ -197,7 +197,7 @@ def save_checkpoint(model: BaseAlgorithm, out: Path) -> Path:
     partial.mkdir(parents=True)
     model.save(partial / "model.zip")
     if getattr(model, "replay_buffer", None) is not None:
-        model.save_replay_buffer(partial / "replay.pkl")  # type: ignore[attr-defined]
+        model.save_replay_buffer(partial / "replay.pkl")
     if not target.exists():
         os.rename(partial, target)
     for other in folder.iterdir():
@@ -226,7 +226,7 @@ def resume(kind: type[BaseAlgorithm], checkpoint: Path, env: Any, seed: int, dev
     """
     model: BaseAlgorithm = kind.load(checkpoint / "model.zip", env=env, device=device)
     if (checkpoint / "replay.pkl").exists():
-        model.load_replay_buffer(checkpoint / "replay.pkl")  # type: ignore[attr-defined]
+        model.load_replay_buffer(checkpoint / "replay.pkl")
     rng = np.random.default_rng((seed, model.num_timesteps))
     model.set_random_seed(int(rng.integers(2**31)))
     return model
