@@ -90,7 +90,9 @@ def _difference(entry: Mapping[str, Any]) -> str:
 
 def _agreement(summary: Mapping[str, Any]) -> list[str]:
     if summary["pearson"] is None:
-        return ["no measured success is known for these policies, so the ranking is not held against reality"]
+        real = any(entry["real_success"] is not None for entry in summary["policies"])
+        missing = "no episode has a verdict" if real else "no measured success is known for these policies"
+        return [f"{missing}, so the ranking is not held against reality"]
     known = sum(entry["real_rank"] is not None for entry in summary["policies"])
     columns = [
         ["", *LABELS.values()],
