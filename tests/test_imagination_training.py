@@ -10,7 +10,7 @@ import pytest
 import torch
 from dreamworld import RightJudge, bump_dream, bumps
 
-from v2w_gym.config import from_dict
+from v2w_gym.config import from_dict, load
 from v2w_gym.data.episode import Episode
 from v2w_gym.policies.actor import Actor, ActorConfig
 from v2w_gym.policies.latent import LatentPolicy
@@ -25,6 +25,7 @@ from v2w_gym.training.imagination.rollout import Branches, unroll
 from v2w_gym.training.imagination.setting import Stage
 from v2w_gym.training.imagination.trainer import Trainer, train
 
+ROOT = Path(__file__).parents[1]
 SMALL = ActorConfig((4, 4), 2, 16)
 QUICK = LearnerConfig(
     epochs=2,
@@ -229,8 +230,15 @@ def test_tensorboard_where_it_is_wanted(tmp_path, monkeypatch):
 
 
 def test_the_page_names_every_setting():
-    page = (Path(__file__).parents[1] / "docs" / "imagination.md").read_text()
+    page = (ROOT / "docs" / "imagination.md").read_text()
     for field in dataclasses.fields(ImaginationConfig):
         assert f"`{field.name}`" in page, field.name
         if field.default not in (dataclasses.MISSING, None):
             assert f"| `{field.name}` | `{field.default}` |" in page, field.name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "imagination").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_shipped_settings_load(path):
+    assert load(ImaginationConfig, path).checkpoint_every <= 50  # all branches begin anew, but not too often

@@ -98,13 +98,12 @@ def load(
     return Recordings(clips.latents, clips.actions, begins, files).part(np.flatnonzero(begins))
 
 
-def split(recordings: Recordings, share: float, seed: int) -> tuple[Recordings, Recordings]:
-    """Episodes to branch from, and episodes held out: at least one of each.
+def split(recordings: Recordings, share: float) -> tuple[Recordings, Recordings]:
+    """Episodes to branch from, and episodes held out, at least one of each; the same for every seed.
 
     Args:
         recordings: all of them.
         share: of those held out, above 0 and below 1.
-        seed: of the choice.
 
     Raises:
         ValueError: fewer than two episodes.
@@ -114,7 +113,7 @@ def split(recordings: Recordings, share: float, seed: int) -> tuple[Recordings, 
         raise ValueError(
             f"imagination needs at least 2 recorded episodes, got {count}; record more: v2w record --help"
         )
-    order = np.random.default_rng((seed, 5)).permutation(count)
+    order = np.random.default_rng(5).permutation(count)
     held = min(max(round(share * count), 1), count - 1)
     return recordings.part(np.sort(order[held:])), recordings.part(np.sort(order[:held]))
 

@@ -58,7 +58,7 @@ def set_up(config: ImaginationConfig, out: Path) -> tuple[Stage, Actor, Vid2Worl
         raise ValueError(f"imagination acts on the latents of a Vid2World, got a {type(model).__name__}")
     detector = world.detector(config.device)
     found = recordings.load(config.data, model.codec, world.folder / "codec", config.limit)
-    branch_from, heldout = recordings.split(found.to(model.device), config.heldout, config.seed)
+    branch_from, heldout = recordings.split(found.to(model.device), config.heldout)
     head, agreement = distilled(branch_from, detector, config.judge, config.seed, out / "judge.pt")
     print(f"judge on latents: the verdict of the detector on {agreement:.1%} of recorded frames")
     judges: list[LatentJudge] = [head, Decoded(model, detector)]
