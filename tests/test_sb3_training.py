@@ -1,6 +1,9 @@
 """Training with Stable-Baselines3 inside the world: looks, checkpoints, and going on after a kill."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -133,3 +136,15 @@ def test_it_stops_where_nothing_gets_better(stage, tmp_path):
     assert progress.stopped == "no better look in 2"
     assert model.num_timesteps < 40
     assert newest_checkpoint(tmp_path).name == "0000000008"  # with the counters of the look that ended it
+
+
+@pytest.mark.slow
+@pytest.mark.reality
+def test_imagination_and_simulator_are_timed_side_by_side(tmp_path):
+    pytest.importorskip("metaworld")
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "benchmarks/imagination_or_simulator.py", "--rounds", "1", "--json"]
+    subprocess.run([*command, str(tmp_path / "figures.json")], cwd=root, check=True, timeout=600)
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    for side in ("imagination", "simulator"):
+        assert 0 < figures[f"{side}_steps_per_second"] < figures[f"{side}_world_steps_per_second"]
