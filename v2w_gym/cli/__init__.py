@@ -15,6 +15,7 @@ from v2w_gym.cli.build import BUILD
 from v2w_gym.cli.convert import CONVERT
 from v2w_gym.cli.credibility import CREDIBILITY
 from v2w_gym.cli.imagine import IMAGINE
+from v2w_gym.cli.improve import IMPROVE
 from v2w_gym.cli.judge_check import JUDGE_CHECK
 from v2w_gym.cli.label import LABEL
 from v2w_gym.cli.plan import PLAN
@@ -26,7 +27,7 @@ from v2w_gym.cli.use import USE
 
 USER_ERROR, STOPPED = 2, 130
 COMMANDS = USE | REPORT | RESCORE | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY | JUDGE_CHECK
-COMMANDS |= SERVE_POLICY | SERVE | LABEL | IMAGINE
+COMMANDS |= SERVE_POLICY | SERVE | LABEL | IMAGINE | IMPROVE
 
 
 def main(argv: Sequence[str] | None = None) -> int:

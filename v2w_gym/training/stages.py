@@ -7,12 +7,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from v2w_gym.config import from_dict, to_dict
 from v2w_gym.data.episode import EpisodeFolder
+
+T = TypeVar("T")
 
 STAGES = {
     "codec": ("v2w_gym.training.codec", "CodecConfig", "train"),
@@ -43,15 +45,24 @@ def run(stage: str, config: str | Path, out: str | Path, overrides: Sequence[str
         raise ValueError(f"unknown stage {stage!r}; known: {list(STAGES)}")
     module_name, config_name, function = STAGES[stage]
     module = importlib.import_module(module_name)
+    built = settings(getattr(module, config_name), config, overrides)
+    _remember(built, Path(out))
+    return bool(getattr(module, function)(built, Path(out)))
+
+
+def settings(cls: type[T], config: str | Path, overrides: Sequence[str] = ()) -> T:
+    """The dataclass ``cls`` from a YAML file and ``key=value`` texts; see ``run``.
+
+    Raises:
+        ValueError: unknown key or value.
+    """
     values: dict[str, Any] = yaml.safe_load(Path(config).read_text())
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ValueError(f"an override looks like loop.steps=100, got {override!r}")
         _set(values, key.split("."), yaml.safe_load(text))
-    built = from_dict(getattr(module, config_name), values, str(config))
-    _remember(built, Path(out))
-    return bool(getattr(module, function)(built, Path(out)))
+    return from_dict(cls, values, str(config))
 
 
 def _remember(config: Any, out: Path) -> None:
