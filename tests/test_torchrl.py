@@ -82,51 +82,45 @@ def test_one_seed_gives_one_rollout(tiny_world):
     rolls = []
     for one, seed in ((env, 7), (env, 7), (other, 7), (env, 8)):
         one.set_seed(seed)
-        rolls.append(one.rollout(8, policy, break_when_any_done=False))
+        rolls.append(one.rollout(4, policy, break_when_any_done=False))
     first, again, elsewhere, different = rolls
     assert (first == again).all()
     assert (first == elsewhere).all()
     assert (first["pixels"] != different["pixels"]).any()
-    onward = env.rollout(8, policy, break_when_any_done=False)  # without a seed the stream goes on
+    onward = env.rollout(4, policy, break_when_any_done=False)  # without a seed the stream goes on
     assert (onward["pixels"] != different["pixels"]).any()
 
 
 def test_a_collector_fills_its_batches(tiny_world):
-    def collected():
-        torch.manual_seed(0)
-        env = TransformedEnv(
-            make(tiny_world, reward="dense"),
-            Compose(
-                ToTensorImage(in_keys=["pixels"], out_keys=["image"]),
-                CatFrames(2, dim=-3, in_keys=["image"]),
-                StepCounter(),
-                RewardSum(),
-            ),
-        )
-        check_env_specs(env, seed=3)
-        collector = Collector(env, None, frames_per_batch=4 * SLOTS, total_frames=12 * SLOTS)
-        collector.set_seed(3)
-        batches = [batch.clone() for batch in collector]
-        collector.shutdown()
-        return torch.cat(batches, dim=1)
-
-    found = collected()
+    torch.manual_seed(0)
+    env = TransformedEnv(
+        make(tiny_world, reward="dense"),
+        Compose(
+            ToTensorImage(in_keys=["pixels"], out_keys=["image"]),
+            CatFrames(2, dim=-3, in_keys=["image"]),
+            StepCounter(),
+            RewardSum(),
+        ),
+    )
+    check_env_specs(env, seed=3)
+    collector = Collector(env, None, frames_per_batch=4 * SLOTS, total_frames=12 * SLOTS)
+    collector.set_seed(3)
+    batches = [batch.clone() for batch in collector]
+    collector.shutdown()
+    found = torch.cat(batches, dim=1)
     assert found.batch_size == (SLOTS, 12)
     assert found["image"].shape == (SLOTS, 12, 6, 48, 48)
     assert found["image"].max() <= 1
     assert found["step_count"].max() < HORIZON
     done = found["next", "done"][..., 0]
     assert done.any()
-    assert (found["next", "truncated"][..., 0] == (found["next", "step_count"] == HORIZON)[..., 0]).all() or (
-        found["next", "terminated"].any()
-    )
+    assert torch.equal(found["next", "truncated"], found["next", "step_count"] == HORIZON)
     total = torch.zeros(SLOTS)
     for t in range(12):
         total = total + found["next", "reward"][:, t, 0]
         torch.testing.assert_close(found["next", "episode_reward"][:, t, 0], total)
         total[done[:, t]] = 0
     assert torch.equal(found["next", "success_prob"], found["next", "reward"])
-    assert (found["pixels"] == collected()["pixels"]).all()
 
 
 def test_episodes_begin_where_they_are_told(tiny_world):
