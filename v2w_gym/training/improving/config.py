@@ -23,7 +23,7 @@ class PlayConfig:
         disturbed: episodes more in which its actions are changed on their way, so that it gets lost; for the
             world to learn from. Meta-World only.
         heldout: share of all of them that the world does not learn from, and is checked on.
-        first_seed: of the first episode of the first round; each round takes the seeds that follow. Meta-World
+        first_seed: of the first episode of the first round; each round takes those that follow. Meta-World
             only.
         workers: processes, one renderer each. Meta-World only.
     """

@@ -75,9 +75,9 @@ class Brought:
             return None
         return (
             f"let the policy {policy} play in reality and put {self.config.episodes} episodes into {folder} "
-            f"(there are {there}): one .npz each, with frames, actions, success, task, behaviour and seed, as "
-            "docs/episodes.md says; v2w_gym.data.episode.Episode(...).save(FILE) writes one. The behaviour of "
-            f"what the policy did not play alone ends in {DISTURBED!r}. Then run the same command again"
+            f"(there are {there}): one .npz each, with frames, actions, success, task, behaviour and seed; "
+            "v2w_gym.data.episode.Episode(...).save(FILE) writes one, and docs/improve.md says more. Then "
+            "run the same command again"
         )
 
 

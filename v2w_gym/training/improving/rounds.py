@@ -101,8 +101,13 @@ class Improvement:
                 asked.append(request)
                 return None
             episodes = play.read_play(folder / "play", world)
-            parts = [folder / "learn", folder / "heldout"]
-            counts = play.divide(folder / "play", *parts, config.heldout, self.config.seed + number)
+            counts = play.divide(
+                folder / "play",
+                folder / "learn",
+                folder / "heldout",
+                config.heldout,
+                self.config.seed + number,
+            )
             played = play.own(episodes)
             told = {
                 "real": play.success_of(played),
