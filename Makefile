@@ -123,3 +123,9 @@ audit: setup ## hold the world against recorded reality, probe by probe: 10 minu
 
 card: setup ## write the world's card from its training and its validation
 	$(V2W) card --world $(WORLD) $(foreach stage,codec pretrain finetune detector,$(stage)=runs/$(stage))
+
+# ---------------------------------------------------------------------------------- learn in imagination
+
+.PHONY: imagine
+imagine: setup ## train a policy on what the shipped world imagines, and hold it against Meta-World
+	$(V2W) imagine --config configs/imagination/drawer_close.yaml --out runs/imagine --compare 100 --real
