@@ -78,6 +78,7 @@ def test_a_world_that_is_like_reality_passes_everything(folders):
     assert found["distance"].details["by_size"].keys() == {"0.5", "1"}
 
 
+@pytest.mark.slow
 def test_a_frozen_world_stands_still_and_fails_the_rest(folders):
     found = findings(folders, ToyWorld(frozen))
     assert found["null_action"].verdict == "pass"
@@ -86,11 +87,13 @@ def test_a_frozen_world_stands_still_and_fails_the_rest(folders):
     assert found["true_actions"].details["delta_percent"]["psnr_db"] == 0.0
 
 
+@pytest.mark.slow
 def test_a_world_deaf_to_actions_fails_the_action_probes(folders):
     found = findings(folders, ToyWorld(deaf))
     assert failed(found) >= {"null_action", "direction", "inverse_dynamics", "true_actions", "horizon"}
 
 
+@pytest.mark.slow
 def test_mirrored_and_halved_actions_are_told_apart(folders):
     assert "direction" in failed(findings(folders, ToyWorld(mirrored)))
     half = findings(folders, ToyWorld(halved))
@@ -99,12 +102,14 @@ def test_mirrored_and_halved_actions_are_told_apart(folders):
     assert half["distance"].estimate.value == pytest.approx(0.5, abs=0.15)
 
 
+@pytest.mark.slow
 def test_a_detector_that_always_says_yes_is_optimistic(folders):
     found = findings(folders, ToyWorld(always=True))
     assert failed(found) == {"optimism", "optimism_probes"}
     assert found["optimism"].estimate.value == 1.0
 
 
+@pytest.mark.slow
 def test_what_is_absent_is_not_run_and_says_what_it_takes(folders):
     found = findings({"heldout": folders["heldout"]}, ToyWorld(detector="none"))
     assert {n for n, f in found.items() if f.verdict == "not run"} == {
@@ -118,6 +123,7 @@ def test_what_is_absent_is_not_run_and_says_what_it_takes(folders):
     assert "--directions DIR" in found["direction"].to_run
 
 
+@pytest.mark.slow
 def test_a_reader_that_cannot_read_reality_judges_nothing(folders, tmp_path):
     rng = np.random.default_rng(5)
     for seed in range(60):  # what is written down as actions has nothing to do with the frames
@@ -239,6 +245,7 @@ def test_a_protocol_scores_its_frames_cut_and_resized():
         score_clips(rules, a[:, :4], b)
 
 
+@pytest.mark.slow
 def test_audit_scores_a_protocol_on_request(folders, tmp_path, monkeypatch):
     from v2w_gym.evaluation.audit import clips
 

@@ -61,22 +61,26 @@ def figures(run):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
 def test_figures_of_a_section(figures, section):
     assert set(SECTIONS[section]) <= set(figures)
 
 
+@pytest.mark.slow
 def test_figures_are_numbers(figures):
     assert figures["threads"] >= 1
     assert figures["denoising_steps"] == 2
     assert all(math.isfinite(value) and value >= 0 for value in figures.values())
 
 
+@pytest.mark.slow
 def test_streaming_is_exact(figures):
     assert figures["cached_against_recompute_relative_error"] < 1e-4
     assert figures["cached_against_parallel_relative_error"] < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 32])
 def test_parts_of_a_step_add_up(figures, batch):
     end = f"_batch_{batch}_ms"
@@ -87,6 +91,7 @@ def test_parts_of_a_step_add_up(figures, batch):
     assert all(parts.values())
 
 
+@pytest.mark.slow
 def test_operations_grow_with_the_batch(figures):
     one, many = (figures[f"model_step_batch_{n}_gflop"] for n in (1, 32))
     assert many == pytest.approx(32 * one, rel=1e-4)

@@ -277,6 +277,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing(small, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_conversion_goes_on_with_what_is_missing(small, tmp_path, monkeypatch):
     weights, config = small
     whole = Vid2World.save_part
@@ -311,6 +312,7 @@ def test_a_killed_conversion_goes_on_with_what_is_missing(small, tmp_path, monke
     assert equal(Vid2World.from_pretrained(out), Vid2World.from_pretrained(fresh))
 
 
+@pytest.mark.slow
 def test_what_another_source_left_unfinished_is_made_afresh(small, tmp_path, monkeypatch):
     weights, config = small
 

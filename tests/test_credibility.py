@@ -202,6 +202,7 @@ def test_area_and_rank_correlation_by_hand():
     assert np.isnan(checking.foresight(np.array([0.5, 0.5]), np.array([1.0, 2.0])))
 
 
+@pytest.mark.slow
 def test_the_check_tells_strange_episodes_from_held_out_ones(believing_world, tmp_path, capsys):
     world = v2w_gym.World.open(believing_world)
     heldout = recordings(world, tmp_path / "heldout", scenes(6, seed=2), 4, seed=2)

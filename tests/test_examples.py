@@ -40,6 +40,8 @@ ARGUMENTS = {
 }
 """Arguments beside --world, and files that must be there afterwards."""
 SLOW = {
+    "judge_by_hand",
+    "judge_served",
     "plan_in_imagination",
     "policy_callable",
     "policy_lerobot",
@@ -51,6 +53,7 @@ SLOW = {
     "policy_torch",
     "serve_and_play",
     "train_in_imagination",
+    "train_sb3",
 }
 NEEDS_META_WORLD = {"imagined_and_real"}
 

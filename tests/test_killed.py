@@ -66,6 +66,7 @@ def test_an_append_is_all_or_nothing_and_what_was_kept_stays(tmp_path: Path) -> 
     assert told[-1] >= 11
 
 
+@pytest.mark.slow
 def test_a_ranking_killed_again_and_again_ends_as_if_nothing_had_been(
     tiny_world: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -133,6 +133,7 @@ def test_a_ledger_belongs_to_one_sampler(world, tmp_path):
     assert (tmp_path / "ledger.jsonl").read_text() == lines
 
 
+@pytest.mark.slow
 def test_presets_are_measured_side_by_side(world, tmp_path, monkeypatch, capsys):
     (tmp_path / "heldout").mkdir()
     rng = np.random.default_rng(0)

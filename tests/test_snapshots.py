@@ -58,6 +58,7 @@ def test_a_snapshot_shares_nothing_with_the_episode(env):
     assert (kept.state.latent == before[0]).all()
 
 
+@pytest.mark.slow
 def test_saving_and_loading_in_another_process(env, tiny_world, tmp_path):
     env.snapshot().save(tmp_path / "episode.safetensors")
     loaded = Snapshot.load(tmp_path / "episode.safetensors")
