@@ -172,9 +172,8 @@ class Improvement:
 
     def _train(self, number: int, world: Path, policy: str, plays: list[Path]) -> dict[str, Any]:
         data = (*self.config.data, *map(str, plays))
-        out = self.folder(number) / "policy"
-        train(imagination(self.config, str(world), data, policy, number), out)
-        return {"policy": f"latent:{out / 'policy.safetensors'}"}
+        train(imagination(self.config, str(world), data, policy, number), self.folder(number) / "policy")
+        return {"policy": _trained(self.folder(number))}
 
     def _tell(self) -> None:
         files = [self.folder(number) / "steps.json" for number in range(1, self.plays + 1)]
@@ -189,7 +188,12 @@ def after(standing: Standing, notes: Notes, folder: Path) -> Standing:
     steps: Mapping[str, Any] = notes.steps
     if steps.get("verdict", {}).get("taken_over"):
         standing = replace(standing, world=folder / "world")
-    return replace(standing, policy=steps["train"]["policy"]) if "train" in steps else standing
+    return replace(standing, policy=_trained(folder)) if "train" in steps else standing
+
+
+def _trained(folder: Path) -> str:
+    """The policy that a round made."""
+    return f"latent:{folder / 'policy' / 'policy.safetensors'}"
 
 
 def improve(config: ImproveConfig, out: str | Path, reality: Reality, referee: Referee) -> str | None:

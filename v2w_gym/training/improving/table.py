@@ -45,8 +45,8 @@ def row_of(number: int, notes: Notes) -> dict[str, Any]:
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as text: before > after."""
     head = (
-        "round  real (n)    imagined     new: PSNR    verdicts    false        "
-        "old: PSNR    verdicts    false        world  minutes"
+        "round  real (n)    imagined     new: PSNR    verdicts     false        "
+        "old: PSNR    verdicts     false        world  minutes"
     )
     lines = [head]
     for row in rows:
