@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
 from openpi_peer import pack as their_pack
 from openpi_peer import unpack as their_unpack
+
 from v2w_gym.wire import WireError
 from v2w_gym.wire.arrays import pack, unpack
 from v2w_gym.wire.structure import Limits

@@ -76,7 +76,8 @@ class Answers:
             raise ValueError(
                 f"the policy returned no finite action for one observation, got shape {actions.shape}"
             )
-        return actions[0]
+        chunk: ActionArray = actions[0]
+        return chunk
 
     def _begin(self, prompt: str) -> None:
         self._prompt = prompt
