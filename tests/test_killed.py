@@ -87,6 +87,7 @@ def test_a_ranking_killed_again_and_again_ends_as_if_nothing_had_been(
         assert (out / "frames" / film.relative_to(undisturbed / "frames")).read_bytes() == film.read_bytes()
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_of_one_ledger(
     tiny_world: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -49,7 +49,7 @@ def test_a_last_line_cut_anywhere_is_left_out_then_repaired(path: Path) -> None:
     whole = path.read_bytes()
     third = whole.splitlines(keepends=True)[2]
     start = len(whole) - len(third)
-    for length in range(1, len(third) - 1):
+    for length in {*range(1, len(third) - 1, 7), len(third) - 2}:
         path.write_bytes(whole[: start + length])
         with pytest.warns(UserWarning, match="cut in half"):
             ledger = Ledger(path)

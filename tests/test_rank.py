@@ -320,6 +320,7 @@ def test_a_malformed_reality_is_an_error(entry: Any) -> None:
         real_outcomes({"p": entry}, ["p"], ["a"])
 
 
+@pytest.mark.slow
 def test_a_policy_whose_success_a_little_noise_takes_away_is_shown_apart(world: Path, tmp_path: Path) -> None:
     folder = tmp_path / "world"
     shutil.copytree(world, folder)

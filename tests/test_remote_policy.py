@@ -357,7 +357,15 @@ def test_a_message_in_many_pieces():
         policy.close()
 
 
-def test_an_interrupted_call_does_not_leave_its_answer_to_the_next():
+@pytest.fixture
+def interruptible():
+    """Sends Ctrl-C to the main thread, which a parallel test runner may have told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupted_call_does_not_leave_its_answer_to_the_next(interruptible):
     """Ctrl-C while waiting, and the same policy is used again."""
     levels = iter([0.1, 0.2, 0.3])
 
@@ -369,7 +377,7 @@ def test_an_interrupted_call_does_not_leave_its_answer_to_the_next():
     with openpi_server(infer) as server:
         policy = started(server.url, slots=1)
         policy.act(observed(1))
-        threading.Timer(0.1, lambda: signal.raise_signal(signal.SIGINT)).start()
+        threading.Timer(0.1, interruptible).start()
         with pytest.raises(KeyboardInterrupt):
             policy.act(observed(1))
         np.testing.assert_allclose(policy.act(observed(1))[0, 0], 0.3, atol=1e-6)

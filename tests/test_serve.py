@@ -295,6 +295,7 @@ def slowest(env: RemoteEnv) -> float:
     return max(seconds)
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_or_sends_half_a_message_stalls_nobody(tiny_world):
     with tiny_server(tiny_world, slots=2, send_s=3.0) as url, RemoteEnv(url) as env:
         env.reset(seed=0)

@@ -127,6 +127,7 @@ def test_a_truncated_weights_file_is_named(tiny_world, tmp_path):
         World.open(folder).model()
 
 
+@pytest.mark.slow
 def test_the_card_tells_data_steps_and_results(tiny_world, tmp_path):
     world, data = tmp_path / "world", tmp_path / "data"
     shutil.copytree(tiny_world, world)
