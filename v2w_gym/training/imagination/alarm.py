@@ -23,7 +23,7 @@ class AlarmConfig:
     """
 
     rise: float = 0.1
-    fall: float = 0.1
+    fall: float = 0.15
     over: int = 3
     stop: bool = False
 
