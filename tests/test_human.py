@@ -9,13 +9,13 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 import urllib.request
 
 import numpy as np
 import pytest
+from foreground import foreground
 from PIL import Image
 
 from v2w_gym.rewards.human import HumanConfig, HumanJudge
@@ -285,7 +285,7 @@ def test_it_listens_to_this_machine_alone(served):
 def test_the_command_serves_until_it_is_stopped(tmp_path):
     judge(tmp_path).judge([clip()])
     command = [sys.executable, "-m", "v2w_gym", "label", str(tmp_path), "--rater", "anna"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with foreground(command) as process:
         timer = threading.Timer(100, process.kill)
         timer.start()
         assert process.stdout.readline() == "0 of 1 clips are judged, by nobody\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 
 import numpy as np
@@ -46,12 +47,20 @@ def tab():
     assert opened.wrong == []
 
 
+@contextlib.contextmanager
+def served(queue, tab):
+    """A server whose page is left before it stops: what is on its way then would be an error in the page."""
+    with LabelServer(queue, "anna") as server:
+        yield server
+        tab.open("about:blank")
+
+
 def verdicts(queue):
     return [queue.labels.read().get(name, {}).get("anna") for name in queue.names(seed=0)]
 
 
 def test_keys_judge_go_back_and_correct(queue, tab):
-    with LabelServer(queue, "anna") as server:
+    with served(queue, tab) as server:
         tab.open(server.url)
         tab.until(READY)
         assert tab.ask(PLACE) == "Clip 1 of 3 0 of 3 judged"
@@ -77,7 +86,7 @@ def test_keys_judge_go_back_and_correct(queue, tab):
 
 def test_the_clip_plays_and_can_be_stepped_through(queue, tab):
     level = "document.querySelector('#screen').getContext('2d').getImageData(9, 9, 1, 1).data[0]"
-    with LabelServer(queue, "anna") as server:
+    with served(queue, tab) as server:
         tab.open(server.url)
         tab.until(READY)
         first = tab.ask("shown")
@@ -96,7 +105,7 @@ def test_the_clip_plays_and_can_be_stepped_through(queue, tab):
 
 
 def test_a_verdict_that_is_not_saved_is_told_and_the_clip_stays(queue, tab):
-    with LabelServer(queue, "anna") as server:
+    with served(queue, tab) as server:
         tab.open(server.url)
         tab.until(READY)
         shutil.rmtree(queue.folder / "clips")
@@ -112,7 +121,7 @@ def test_a_verdict_that_is_not_saved_is_told_and_the_clip_stays(queue, tab):
 def test_the_page_fits_its_window(queue, tab, width, height):
     queue.add(Clip(np.zeros((2, 40, 200, 3), np.uint8), "w" * 90))
     queue.add(Clip(np.zeros((2, 200, 40, 3), np.uint8), "a tall one"))
-    with LabelServer(queue, "anna") as server:
+    with served(queue, tab) as server:
         tab.open(server.url, width, height)
         for place in range(5):
             tab.until(f"{READY} && place === {place}")

@@ -110,6 +110,7 @@ class LabelServer:
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 64  # a browser opens several connections at once
 
 
 def _data_url(frame: FrameArray) -> str:
