@@ -1,6 +1,7 @@
 """Vision-language-action models through transformers: a checkpoint with code of its own, as OpenVLA's."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -25,9 +26,19 @@ FRAMES = RNG.integers(0, 256, (3, 32, 40, 3), np.uint8)
 def folder(tmp_path_factory):
     from transformers import dynamic_module_utils
 
+    cache = str(tmp_path_factory.mktemp("modules"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
+        patch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", cache)
+        patch.syspath_prepend(cache)
+        forget_remote_code()
         yield tinyvla.write(tmp_path_factory.mktemp("vla") / "checkpoint")
+    forget_remote_code()
+
+
+def forget_remote_code():
+    """The package of remote code that another test has imported lies in another folder."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "transformers_modules"]:
+        del sys.modules[name]
 
 
 def opened(folder, dtype="fp32", **settings):
