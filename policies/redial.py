@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class Lines:
         for slot in slots:
             if self._each:
                 self._drop(slot)
-            self._redial.insist(lambda slot=slot: self._client(slot), lambda: True)  # type: ignore[misc]
+            self._redial.insist(functools.partial(self._client, slot), lambda: True)
 
     def call(self, slot: int, observation: Mapping[str, Any]) -> dict[str, Any]:
         """The server's result for an observation of ``slot``.
