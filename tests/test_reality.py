@@ -42,6 +42,24 @@ def test_a_policy_sees_pixels_only_and_the_start_is_the_shipped_one():
     np.testing.assert_array_equal(start.frames[0], episode.frames[0])
 
 
+def test_a_first_frame_is_a_function_of_the_seed_with_the_marker_settled_or_not():
+    task = reality.process_task(reality.TASK)
+    for settle in (True, False):
+        task.reset(11, settle)
+        task.step([0.0, 1.0, 0.0, 0.0])
+        first = task.reset(3, settle)
+        task.reset(12, settle)
+        np.testing.assert_array_equal(task.reset(3, settle), first)
+    assert (task.reset(3) != first).any()
+
+
+def test_an_undisturbed_recording_begins_as_what_is_measured(tmp_path):
+    reality.record_policy(ConstantPolicy([0.0, 0.5, 0.0, 0.0]), "ahead", tmp_path, [3])
+    (path,) = tmp_path.glob("*.npz")
+    start = reality.make_starts([3]).by_id("seed-0003")
+    np.testing.assert_array_equal(Episode.load(path).frames[0], start.frames[0])
+
+
 def test_stillness_fails_and_one_push_ahead_succeeds():
     assert reality.run_policy(StillPolicy(), [0, 1]) == {"seed-0000": False, "seed-0001": False}
     outcomes = reality.run_policy(policies.load("converged"), [0, 1])

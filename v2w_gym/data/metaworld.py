@@ -76,9 +76,9 @@ class MetaWorldTask:
 
         Args:
             seed: places the drawer, and draws what is shifted.
-            settle: Meta-World leaves its green goal marker where the *previous* episode had it until the
-                first step. True moves it before the frame is drawn, so that the frame is a function of the
-                seed alone; False draws what Meta-World draws.
+            settle: Meta-World draws two places at a reset, puts the drawer into the second, and leaves its
+                green goal marker at the first until the first step. True moves it before the frame is drawn,
+                False draws what Meta-World draws. The frame is a function of the seed either way.
         """
         if self._shift is not None:
             self._shift.draw(np.random.default_rng((seed, 17)))

@@ -238,7 +238,8 @@ def record_policy(
         name: the episodes' behaviour is ``policy:<name>``.
         out: folder; the files are named as those of ``v2w record``.
         seeds: place the scenes and draw the disturbances.
-        disturb: how far actions are changed on their way; None leaves them alone.
+        disturb: how far actions are changed on their way; half of the scenes are then left unsettled, see
+            :meth:`MetaWorldTask.reset`. None leaves all as :func:`run_policy` has it.
         task: Meta-World task name.
     """
     Path(out).mkdir(parents=True, exist_ok=True)
@@ -248,7 +249,7 @@ def record_policy(
             continue
         rng = np.random.default_rng((seed, 11))
         changed = _draw_disturbance(rng, disturb) if disturb and rng.random() < disturb.chance else None
-        settle = bool(rng.random() < 0.5)
+        settle = disturb is None or bool(rng.random() < 0.5)
         run_episode(policy, process_task(task), seed, f"policy:{name}", changed, settle).save(path)
 
 
