@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from v2w_gym.envs.arm import ArmMapping
-from v2w_gym.envs.grippers import GRIPPERS
+from v2w_gym.envs.grippers import GRIPPERS, Gripper
 from v2w_gym.envs.world import World, WorldConfig
 from v2w_gym.policies import units
 from v2w_gym.policies.around import Around, Numbers, numbers_of
@@ -20,7 +20,7 @@ from v2w_gym.policies.contract import (
     policy_contract,
     world_contract,
 )
-from v2w_gym.policies.differences import arm_target, gripper_fix, is_arm_for_rt1
+from v2w_gym.policies.differences import arm_target, gripper_fix, is_arm_for_rt1, unlike_grippers
 from v2w_gym.policies.gripper import StickyGripper
 from v2w_gym.policies.simple import Actions
 
@@ -58,7 +58,7 @@ class Adapted(Around):
         self._gain, self._shift = ordered.normaliser.line(len(wanted.names))
         self._scale = np.array(list(map(_factor, ordered.unit, wanted.unit)))
         self._sticky = _sticky(ordered, wanted, gripper)
-        self._grips = ordered.gripper is not None and wanted.gripper is not None
+        self._grippers = unlike_grippers(ordered, wanted)
         after = _converted(ordered, wanted, self._scale, clip)
         check_contract(after, wanted)
         self.contract = after if self._arm is None else _thirteen(after, target)
@@ -74,19 +74,17 @@ class Adapted(Around):
         wanted = self._wanted
         values = numbers_of(self.policy.act(observation), self._given)[:, self._order]
         values = (values * self._gain + self._shift) * self._scale
-        if self._grips:
-            self._turn_gripper(values)
+        if self._grippers is not None:
+            self._turn_gripper(values, *self._grippers)
         if self._clip and wanted.low is not None and wanted.high is not None:
             values = np.clip(values, wanted.low, wanted.high)
         gain, shift = wanted.normaliser.line(len(wanted.names))
         actions: Actions = ((values - shift) / gain).astype(np.float32)
         return actions if self._arm is None else self._arm(actions, (len(actions),))
 
-    def _turn_gripper(self, values: Numbers) -> None:
+    def _turn_gripper(self, values: Numbers, given: Gripper, wanted: Gripper) -> None:
         """Turn the gripper's column of ``values`` ``(b, a)`` into the world's convention, in place."""
-        i, given, wanted = self._wanted.gripper_index, self._given.gripper, self._wanted.gripper
-        if given == wanted or i is None or given is None or wanted is None:
-            return
+        i = self._wanted.gripper_index
         closing = GRIPPERS[given].gain * values[:, i] + GRIPPERS[given].shift
         if self._sticky is not None:
             closing = self._sticky.follow((closing + 1) / 2)
@@ -156,9 +154,9 @@ def _sticky(
     """What makes commands of states, where that is needed and asked for."""
     if gripper not in (None, "follow", "sticky"):
         raise ValueError(f'gripper must be "follow" or "sticky", got {gripper!r}')
-    if given.gripper is None or wanted.gripper is None:
+    if (unlike := unlike_grippers(given, wanted)) is None:
         return None
-    one, other = GRIPPERS[given.gripper], GRIPPERS[wanted.gripper]
+    one, other = (GRIPPERS[name] for name in unlike)
     if one.commands == other.commands:
         return None
     if gripper is None or one.commands:
@@ -177,18 +175,13 @@ def _converted(given: ActionContract, wanted: ActionContract, scale: Numbers, cl
     low, high = given.low, given.high
     if low is not None and high is not None:
         low, high = tuple(np.multiply(low, scale).tolist()), tuple(np.multiply(high, scale).tolist())
-        i = wanted.gripper_index
-        if (
-            i is not None
-            and given.gripper != wanted.gripper
-            and wanted.low is not None
-            and wanted.high is not None
-        ):
+        i = wanted.gripper_index if unlike_grippers(given, wanted) else None
+        if i is not None and wanted.low is not None and wanted.high is not None:
             low = (*low[:i], wanted.low[i], *low[i + 1 :])
             high = (*high[:i], wanted.high[i], *high[i + 1 :])
     if clip and wanted.low is not None and wanted.high is not None:
-        low = wanted.low if low is None else tuple(np.maximum(low, wanted.low).tolist())
-        high = wanted.high if high is None else tuple(np.minimum(high, wanted.high).tolist())
+        low = wanted.low if low is None else tuple(np.clip(low, wanted.low, wanted.high).tolist())
+        high = wanted.high if high is None else tuple(np.clip(high, wanted.low, wanted.high).tolist())
     return replace(
         given,
         names=wanted.names,

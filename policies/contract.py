@@ -59,6 +59,10 @@ class ActionContract:
             column = getattr(self, name)
             if column is not None and len(column) != count:
                 raise ValueError(f"a contract of {count} components needs as many {name}, got {len(column)}")
+        if self.low is not None and self.high is not None:
+            for name, low, high in zip(self.names, self.low, self.high, strict=True):
+                if not low <= high:
+                    raise ValueError(f"the low of {name} must not lie above its high, got {low} and {high}")
         if self.normaliser.count not in (0, count):
             raise ValueError(
                 f"the normaliser is for {self.normaliser.count} components, the contract has {count} names"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from v2w_gym.envs.arm import arm_spec
 from v2w_gym.envs.domains import RT1_ACTIONS
-from v2w_gym.envs.grippers import GRIPPERS
+from v2w_gym.envs.grippers import GRIPPERS, Gripper
 from v2w_gym.policies import units
 from v2w_gym.policies.contract import ActionContract
 
@@ -50,8 +50,11 @@ def compare(policy: ActionContract, world: ActionContract) -> tuple[list[Differe
 
 
 def is_arm_for_rt1(policy: ActionContract, world: ActionContract) -> bool:
-    """Whether seven numbers of an arm meet the thirteen of RT-1."""
-    return set(policy.names) == set(arm_spec().names) and world.names == RT1_ACTIONS.names
+    """Whether seven numbers of an arm meet the thirteen of RT-1, in RT-1's own units."""
+    if set(policy.names) != set(arm_spec().names) or world.names != RT1_ACTIONS.names:
+        return False
+    alike = all(units.factor(*pair) == 1.0 for pair in zip(RT1_ACTIONS.units, world.unit, strict=True))
+    return alike and world.normaliser.kind == "none" and world.gripper in (None, RT1_ACTIONS.gripper)
 
 
 def arm_target(world: ActionContract) -> ActionContract:
@@ -61,13 +64,16 @@ def arm_target(world: ActionContract) -> ActionContract:
 
 
 def _unstated(policy: ActionContract, world: ActionContract) -> tuple[str, ...]:
-    fields = ["low", "frame", "mode", "rate"]
-    if world.gripper_index is not None:
-        fields.append("gripper")
-    missing = [name for name in fields if getattr(policy, name) is None or getattr(world, name) is None]
+    def silent(*fields: str) -> bool:
+        return any(getattr(side, name) is None for side in (policy, world) for name in fields)
+
+    missing = ["range"] if silent("low", "high") else []
+    missing += [name for name in ("frame", "mode", "rate") if silent(name)]
+    if world.gripper_index is not None and silent("gripper"):
+        missing.append("gripper")
     if policy.normaliser.data is None or world.normaliser.data is None:
         missing.append("normaliser.data")
-    return tuple("range" if name == "low" else name for name in missing)
+    return tuple(missing)
 
 
 def _names(policy: ActionContract, world: ActionContract) -> Iterator[Difference]:
@@ -105,7 +111,7 @@ def _range(policy: ActionContract, world: ActionContract) -> Iterator[Difference
         return
     for i, name in enumerate(policy.names):
         by = units.factor(policy.unit[i], world.unit[i])
-        turned = i == world.gripper_index and policy.gripper != world.gripper
+        turned = i == world.gripper_index and unlike_grippers(policy, world)
         if by is None or turned:
             continue  # told already
         low, high, slack = policy.low[i] * by, policy.high[i] * by, 1e-6 * (world.high[i] - world.low[i])
@@ -119,14 +125,21 @@ def _range(policy: ActionContract, world: ActionContract) -> Iterator[Difference
             )
 
 
-def _gripper(policy: ActionContract, world: ActionContract) -> Iterator[Difference]:
+def unlike_grippers(policy: ActionContract, world: ActionContract) -> tuple[Gripper, Gripper] | None:
+    """What the gripper's number means to either, where both say so and it is not the same."""
     if policy.gripper is None or world.gripper is None or policy.gripper == world.gripper:
+        return None
+    return policy.gripper, world.gripper
+
+
+def _gripper(policy: ActionContract, world: ActionContract) -> Iterator[Difference]:
+    if (unlike := unlike_grippers(policy, world)) is None:
         return
-    given, taken = GRIPPERS[policy.gripper], GRIPPERS[world.gripper]
+    given, taken = (GRIPPERS[name] for name in unlike)
     yield Difference(
         "gripper",
-        f"{policy.gripper!r} ({given.meaning})",
-        f"{world.gripper!r} ({taken.meaning})",
+        f"{unlike[0]!r} ({given.meaning})",
+        f"{unlike[1]!r} ({taken.meaning})",
         gripper_fix(given.commands, taken.commands),
     )
 

@@ -14,6 +14,7 @@ from v2w_gym.registration import GENERIC_ID
 
 _ENDLESS = 2**31  # a plan may look past the end of the episode
 _KINDS = ("normalised", "raw")
+_PAST = 0  # seed of the noise that some worlds mix into what was seen: it must repeat
 
 Snapshots = Callable[[Sequence[int]], Any]
 
@@ -87,7 +88,8 @@ class Foresight:
             ValueError: frames, actions or an instruction that the world does not take.
         """
         envs = self._envs(len(frames))
-        envs.reset(options={"frames": list(frames), "actions": list(actions), "task": list(tasks)})
+        options = {"frames": list(frames), "actions": list(actions), "task": list(tasks)}
+        envs.reset(options={**options, "noise_seed": [_PAST] * len(frames)})
         return envs.snapshot()
 
     def score(

@@ -55,9 +55,9 @@ class FrameHistory:
         pictures = self._fitted(np.asarray(frames))
         for slot, picture in enumerate(pictures):
             if slot not in self._seen:
-                before = picture if self._start == "repeat" else np.zeros_like(picture)
+                before = picture.copy() if self._start == "repeat" else np.zeros_like(picture)
                 self._seen[slot] = deque([before] * self.length, maxlen=self.length)
-            self._seen[slot].append(picture)
+            self._seen[slot].append(picture.copy())  # whoever shows frames may reuse their memory
         return np.stack([np.stack(self._seen[slot]) for slot in range(len(pictures))])
 
     def _fitted(self, frames: FrameArray) -> FrameArray:

@@ -58,8 +58,11 @@ class Normaliser:
             if bool(values) != (name in wanted.get(self.kind, ())):
                 needed = " and ".join(wanted.get(self.kind, ())) or "no numbers"
                 raise ValueError(f"a normaliser of kind {self.kind!r} has {needed}, got {name}={values}")
-        if len({len(values) for values in columns.values() if values} | {self.count} - {0}) > 1:
-            raise ValueError(f"a normaliser needs as many numbers of each sort as components, got {columns}")
+        if len({len(values) for values in (*columns.values(), self.applied) if values}) > 1:
+            raise ValueError(
+                "a normaliser needs as many numbers of each sort as components, "
+                f"got {columns | {'applied': self.applied}}"
+            )
         if not all(np.isfinite(values).all() for values in columns.values()):
             raise ValueError(f"the numbers of a normaliser must be finite, got {columns}")
         gain, _ = self.line(self.count or 1)

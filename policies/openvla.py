@@ -94,7 +94,9 @@ class OpenVLAPolicy:
             )
         self.settings = settings or VlaSettings()
         self.unnorm_key = pick_key(getattr(model, "norm_stats", None), self.settings.unnorm_key)
-        self.contract = _contract(model.norm_stats[self.unnorm_key]["action"], self.unnorm_key, self.settings)
+        self.contract = _contract(
+            model.norm_stats[self.unnorm_key].get("action", {}), self.unnorm_key, self.settings
+        )
         self._model, self._processor = model, processor
         self._seen = FrameHistory(1, framing=self.settings.framing)
         self._instruction: dict[int, str] = {}
@@ -203,8 +205,8 @@ def _contract(statistics: Mapping[str, Any], key: str, settings: VlaSettings) ->
     if not {"q01", "q99"} <= set(statistics) or len(statistics["q01"]) != len(spec.names):
         raise ValueError(
             f"the statistics of {key!r} need q01 and q99 of {len(spec.names)} components "
-            f"({', '.join(spec.names)}), got {', '.join(statistics)}; this model's actions are others: state "
-            "them in a policy of your own"
+            f"({', '.join(spec.names)}), got {', '.join(statistics) or 'nothing'}; this model's actions are "
+            "others: state them in a policy of your own"
         )
     mask = statistics.get("mask", [True] * len(spec.names))
     low = [q if used else bound for q, bound, used in zip(statistics["q01"], spec.low, mask, strict=True)]

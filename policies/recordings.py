@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from v2w_gym.data.archive import array_names, read_arrays
 from v2w_gym.data.episode import ActionArray, Episode, EpisodeFolder, FrameArray
 
 
@@ -57,16 +58,12 @@ def read_recordings(path: Path) -> list[Recording]:
         return [_of_episode(episode, file.name) for episode, file in zip(folder, folder.files, strict=True)]
     if not path.is_file():
         raise FileNotFoundError(f"no folder or file {path}; record episodes with: v2w record --out FOLDER")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            held = set(file.files)
-            actions = file["actions"] if "actions" in held else None
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise ValueError(f"{path} is no .npz file with actions ({error})") from error
+    held = array_names(path)
     if "frames" in held:
         return [_of_episode(Episode.load(path), path.name)]
-    if actions is None:
+    if "actions" not in held:
         raise ValueError(f"{path} holds no actions: it has {sorted(held)}")
+    actions = read_arrays(path, ("actions",))["actions"]
     return recordings_of([actions] if actions.ndim == 2 else list(actions))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -138,12 +140,15 @@ def _from_name(name: str) -> Any:
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"no file {path}; give the path of a Python file, e.g. ./my_policy.py:MyPolicy")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"  # hides no other
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} cannot be loaded as a Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pickles look for what their classes refer to
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[name]
         raise ValueError(f"{path} could not be run: {error!r}") from error
     return module

@@ -39,7 +39,8 @@ class SB3Policy:
         self._bare = not hasattr(space, "spaces")
         boxes = {"pixels": space} if self._bare else dict(space.spaces)
         self._layouts = {key: Layout.of(box.shape) for key, box in boxes.items() if len(box.shape) == 3}
-        if "pixels" not in self._layouts or len(getattr(model.action_space, "shape", ())) != 1:
+        vector = hasattr(model.action_space, "low") and len(model.action_space.shape) == 1
+        if "pixels" not in self._layouts or not vector:
             raise ValueError(
                 "a policy here sees images and gives a vector of numbers; the model reads "
                 f"{space} and gives {model.action_space}"

@@ -77,9 +77,9 @@ def load_model(path: Path, algorithm: str | None, device: str) -> Any:
 
 
 def find_normalisation(path: Path) -> Path | None:
-    """Statistics beside a zip, by the names that the library and its Zoo give them; None without any."""
+    """Statistics near a zip, where the library and its Zoo put them; None without any."""
     stem = path.with_suffix("").name
-    names = [f"{stem}_vecnormalize.pkl", "vecnormalize.pkl"]
+    names = [f"{stem}_vecnormalize.pkl", f"{stem}/vecnormalize.pkl", "vecnormalize.pkl"]
     if checkpoint := re.fullmatch(r"(.*)_(\d+)_steps", stem):
         names.insert(0, f"{checkpoint[1]}_vecnormalize_{checkpoint[2]}_steps.pkl")
     return next((path.parent / name for name in names if (path.parent / name).is_file()), None)
@@ -109,10 +109,11 @@ def load_normalisation(path: Path, model: Any, zip_file: Path) -> Any:
         raise ValueError(f"{path} holds a {type(loaded).__name__}, expected what VecNormalize.save writes")
     if not loaded.norm_obs:
         return None
-    trained = getattr(model.observation_space, "spaces", {}).keys()
+    trained = getattr(model.observation_space, "spaces", {})
     if set(getattr(loaded.observation_space, "spaces", {})) != set(trained):
         raise ValueError(f"{path} is of another model than {zip_file}: their observations differ")
-    if not trained and model.observation_space.dtype == "uint8":
+    normalised = [trained[key] for key in loaded.norm_obs_keys] if trained else [model.observation_space]
+    if any(space.dtype == "uint8" for space in normalised):
         raise ValueError(
             f"{path} normalises observations, but {zip_file} reads bytes; if it belongs to another model, "
             "say normalise=none"

@@ -54,5 +54,6 @@ def factor(got: str, wanted: str) -> float | None:
 
 
 def motion(unit: str) -> bool:
-    """Whether numbers in ``unit`` are lengths or angles, that is motions or poses."""
-    return parse(unit) is not None
+    """Whether numbers in ``unit`` are lengths or angles, that is motions or poses, and no speeds."""
+    found = parse(unit)
+    return found is not None and found.kind.removesuffix(" per step") in _SCALES

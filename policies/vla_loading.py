@@ -29,7 +29,7 @@ def load_vla(folder_or_id: str, trust_remote_code: bool, device: str, dtype: str
         )
         own = (getattr(config, "auto_map", None) or {}).get(_OLD) if trust_remote_code else None
         kind = transformers.AutoModelForImageTextToText
-        if own is not None and not hasattr(transformers, _OLD):
+        if own is not None:
             kind = get_class_from_dynamic_module(own, folder_or_id)
             allowed = {}
         else:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from v2w_gym.policies.around import Around
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.simple import Actions, SlotGenerators
 
@@ -17,24 +18,8 @@ def _clipped(actions: npt.ArrayLike) -> Actions:
     return np.clip(np.asarray(actions, dtype=np.float32), -1.0, 1.0)
 
 
-class Handicap:
-    """Passes everything through.
-
-    Args:
-        policy: the policy inside.
-    """
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-
-    def seed(self, seeds: Sequence[int]) -> None:
-        """One seed per slot, for the policy inside if it wants them."""
-        if hasattr(self.policy, "seed"):
-            self.policy.seed(seeds)
-
-    def reset(self, instruction: Sequence[str], slots: Sequence[int]) -> None:
-        """Begin new episodes in ``slots``."""
-        self.policy.reset(instruction, slots)
+class Handicap(Around):
+    """Passes everything through."""
 
     def act(self, observation: Mapping[str, Any]) -> Actions:
         """Actions ``(b, a)`` of the policy inside, in -1..1."""
@@ -81,7 +66,7 @@ class Delayed(Handicap):
 
     def act(self, observation: Mapping[str, Any]) -> Actions:
         """Actions ``(b, a)`` for the old frames."""
-        for slot, frame in enumerate(observation["pixels"]):
+        for slot, frame in enumerate(np.array(observation["pixels"])):  # a copy: memory may be reused
             self._seen.setdefault(slot, deque(maxlen=self.frames + 1)).append(frame)
         old = np.stack([self._seen[slot][0] for slot in range(len(observation["pixels"]))])
         return super().act({**observation, "pixels": old})

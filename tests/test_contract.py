@@ -142,6 +142,14 @@ def test_what_is_not_stated_is_not_compared_but_told():
     unstated = ("range", "frame", "mode", "rate", "gripper", "normaliser.data")
     assert check_contract(bare, WORLD) == unstated
     assert check_contract(WORLD, bare) == unstated
+    assert check_contract(replace(WORLD, high=None), WORLD) == ("range",)
+
+
+def test_the_range_of_a_gripper_is_compared_though_nobody_says_what_it_means():
+    bits = replace(WORLD, gripper=None, high=(0.04, 0.02, 255.0))
+    for check in (check_contract, adapt):
+        with pytest.raises(ContractMismatch, match=r"range: got gripper in -1\.\.255, expected -1\.\.1"):
+            check(Says(bits, [0, 0, 0]), WORLD)
 
 
 def test_contracts_of_several_policies_are_checked_by_name():
@@ -174,6 +182,8 @@ def test_a_ranking_checks_contracts_before_its_first_episode(tiny_world, tmp_pat
     [
         ({"names": ("dx", "dx", "gripper")}, "each once"),
         ({"low": (0.0,)}, "as many low"),
+        ({"low": (float("nan"), -1.0, -1.0)}, "low of dx must not lie above"),
+        ({"high": (-1.0, 1.0, 1.0)}, "low of dx must not lie above"),
         ({"units": ("m",)}, "as many units"),
         ({"rate": 0.0}, "above 0"),
         ({"gripper": "half"}, "gripper must be one of"),
@@ -194,6 +204,7 @@ def test_a_contract_that_contradicts_itself_is_refused(changes, text):
         ({"kind": "mean_std", "mean": (0.0,), "std": (0.0,)}, "std above 0"),
         ({"kind": "quantile", "low": (1.0,), "high": (1.0,)}, "below its high"),
         ({"kind": "bounds", "low": (0.0, 1.0), "high": (1.0,)}, "as many numbers"),
+        ({"kind": "bounds", "low": (0.0, 0.0), "high": (1.0, 1.0), "applied": (False,)}, "as many numbers"),
         ({"kind": "bounds", "low": (float("nan"),), "high": (1.0,)}, "finite"),
         ({"kind": "minmax"}, "kind must be"),
     ],
@@ -281,6 +292,8 @@ def test_a_wider_range_is_cut_off_on_request():
     with pytest.raises(ContractMismatch, match="range"):
         adapt(Says(wide, [0, 0, 0]), WORLD)
     assert adapt(Says(wide, [-0.08, 0.01, 1]), WORLD, clip=True).act(SEEN)[0].tolist() == [-1, 0.5, 1]
+    beyond = replace(wide, low=(0.05, -0.02, -1.0), high=(0.08, 0.02, 1.0))
+    assert adapt(Says(beyond, [0.06, 0.0, 0]), WORLD, clip=True).act(SEEN)[0].tolist() == [1, 0, 0]
 
 
 def test_seven_numbers_of_an_arm_meet_an_rt1_world_as_its_own_mapping_has_them():
@@ -293,6 +306,14 @@ def test_seven_numbers_of_an_arm_meet_an_rt1_world_as_its_own_mapping_has_them()
     adapted = adapt(Says(replace(ARM, frame=None), seven), RT1, gripper="follow")
     assert check_contract(adapted, RT1) == ("frame",)
     np.testing.assert_allclose(adapted.act(SEEN)[0], ArmMapping("openness")(np.float32(seven)), atol=1e-6)
+
+
+def test_an_arm_is_mapped_only_onto_the_numbers_that_rt1_itself_has():
+    centimetres = tuple("cm per step" if unit.startswith("metres") else unit for unit in RT1.unit)
+    bounds = Normaliser("bounds", RT1.low, RT1.high)
+    for changes in ({"units": centimetres}, {"normaliser": bounds}, {"gripper": "opening"}):
+        with pytest.raises(ContractMismatch, match="the policy lacks"):
+            adapt(Says(replace(ARM, gripper="closing", low=None), [0] * 7), replace(RT1, **changes))
 
 
 def test_a_sticky_gripper_commands_at_changes_and_holds():
@@ -333,6 +354,8 @@ def test_a_slow_policy_is_asked_rarely_and_its_motions_are_spread():
     assert policy.told[-1] == (["a"], [1])
     absolute = Repeated(Says(replace(slow, mode="absolute"), [1.0, -1.0, 1.0]), 4)
     assert absolute.act(SEEN)[0].tolist() == [1.0, -1.0, 1.0]
+    speeds = replace(slow, units=("metres per second", "degrees / s", "1"))
+    assert Repeated(Says(speeds, [1.0, -1.0, 1.0]), 4).act(SEEN)[0].tolist() == [1.0, -1.0, 1.0]
     with pytest.raises(ValueError, match="mode="):
         Repeated(Says(replace(slow, mode=None), [0, 0, 0]), 2)
 

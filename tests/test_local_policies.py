@@ -270,10 +270,15 @@ def test_recordings_from_files_arrays_and_rows(tmp_path):
 def test_recordings_that_cannot_be_used_are_refused(tmp_path):
     np.savez(tmp_path / "none.npz", states=np.zeros(3))
     (tmp_path / "junk.npz").write_bytes(b"junk")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "none.npz").read_bytes()[:100])
+    np.save(tmp_path / "actions.npy", np.zeros((2, A)))
     silent = Episode(frames(3, 16), None, np.zeros(3, bool), "task", "test", 1)
     cases = [
         (lambda: read_recordings(tmp_path / "none.npz"), r"holds no actions: it has \['states'\]"),
-        (lambda: read_recordings(tmp_path / "junk.npz"), "no .npz file"),
+        *(
+            (lambda n=n: read_recordings(tmp_path / n), "damaged")
+            for n in ("junk.npz", "cut.npz", "actions.npy")
+        ),
         (lambda: recordings_of([silent]), "video without actions"),
         (lambda: recordings_of([{"actions": 1}]), r"row 0 lacks \['action', 'episode_index'\]"),
         (lambda: recordings_of([np.full((2, A), np.nan)]), "finite"),

@@ -121,6 +121,7 @@ def test_statistics_beside_a_fine_tuned_checkpoint_take_the_place_of_its_own(tmp
         ({}, "x", "no norm_stats"),
         ({"two": {"action": {"q01": [0, 0], "q99": [1, 1]}}}, None, "q01 and q99 of 7"),
         ({"old": {"action": {"mean": [0] * 7}}}, None, "q01 and q99 of 7"),
+        ({"bare": {"proprio": {}}}, None, "q01 and q99 of 7 .* got nothing"),
     ],
 )
 def test_missing_and_ambiguous_statistics_are_errors_that_list_what_is_known(stats, key, text):

@@ -137,6 +137,16 @@ def test_sequences_alike_score_alike_within_a_generation(config):
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
+def test_noise_in_what_was_seen_repeats(config):
+    first = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
+    scores = []
+    for _ in range(2):
+        foresight = Foresight(config.world, sampler={"sample_posterior": True})
+        state = foresight.begin([first], [np.zeros((0, 4), np.float32)], [TASK])
+        scores.append(foresight.score(state, np.zeros((1, 1, 2, 4)), [7])[0, 0])
+    assert scores[0] == scores[1]
+
+
 def test_it_thinks_from_all_that_it_has_seen_and_done(tiny_world, config, monkeypatch):
     begun = []
     begin = Foresight.begin

@@ -1,5 +1,7 @@
 """Policies: shapes and ranges, slots that do not influence one another, names, files."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,17 @@ def test_delayed_sees_old_frames_and_forgets_at_reset():
     np.testing.assert_allclose(mixed[0], now[-2, 0])
 
 
+def test_frames_that_are_remembered_are_copies():
+    policy, memory = Delayed(Brightness(), frames=1), np.zeros((1, 64, 64, 3), np.uint8)
+    policy.act({"pixels": memory})
+    memory[:] = 255  # the next frame, in the same place
+    assert policy.act({"pixels": memory}).max() == 0
+
+
+def test_handicaps_take_a_policy_that_only_acts():
+    assert not play(Scaled(OnlyActs(), 0.5), films(slots=2), [0, 0]).any()
+
+
 def test_handicaps_do_what_they_say():
     film = films(slots=2)
     own = ConstantPolicy([0.5, -1.0, 0.0, 1.0])
@@ -135,6 +148,18 @@ def test_resolve_takes_names_modules_and_files(tmp_path):
 def test_resolve_says_what_is_wrong(spec, message):
     with pytest.raises(ValueError, match=message):
         policies.resolve(spec)
+
+
+def test_a_file_may_hold_dataclasses_with_late_annotations(tmp_path):
+    file = tmp_path / "late.py"
+    file.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Mine:\n    gain: float = 1.0\n"
+        "    def act(self, observation):\n        return [[0]]\n"
+    )
+    made = policies.resolve(f"{file}:Mine")
+    assert made.act({}) == [[0]]
+    assert type(pickle.loads(pickle.dumps(made))) is type(made)
 
 
 def test_a_broken_file_is_named(tmp_path):

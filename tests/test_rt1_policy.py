@@ -121,6 +121,13 @@ def test_bars_are_taken_off_before_the_picture_is_resized():
             FrameHistory(**wrong)
 
 
+def test_frames_that_are_remembered_are_copies():
+    history, memory = FrameHistory(3), np.full((1, 4, 4, 3), 1, np.uint8)
+    history.see(memory)
+    memory[:] = 2  # the next frame, in the same place
+    assert history.see(memory)[0, :, 0, 0, 0].tolist() == [1, 1, 2]
+
+
 def test_gripper_commands_are_held_and_small_ones_dropped():
     commands = iter([0.005, 0.9, -0.9, -0.9, 0.2])
     made = policy(lambda slots: output(slots, gripper_closedness_action=np.full((slots, 1), next(commands))))

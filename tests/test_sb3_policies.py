@@ -10,7 +10,7 @@ import torch
 
 from v2w_gym import evaluation, policies
 from v2w_gym.policies.sb3 import SB3Policy
-from v2w_gym.policies.sb3_files import algorithm_of
+from v2w_gym.policies.sb3_files import algorithm_of, find_normalisation, load_normalisation
 from v2w_gym.policies.sb3_frames import Layout, Stack
 
 A, SIDE = 4, 36
@@ -91,6 +91,30 @@ def test_what_is_no_zip_of_the_library_is_refused(tmp_path):
         policies.resolve(f"sb3:{tmp_path}/junk.zip")
     with pytest.raises(ValueError, match=r"no file .*model\.save"):
         policies.resolve(f"sb3:{tmp_path}/nothing.zip")
+
+
+@pytest.mark.parametrize("name", ["ppo_vecnormalize.pkl", "ppo/vecnormalize.pkl", "vecnormalize.pkl"])
+def test_statistics_are_found_where_the_library_and_its_zoo_put_them(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    assert find_normalisation(tmp_path / "ppo.zip") == tmp_path / name
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_statistics_are_refused_for_a_model_that_reads_bytes(tmp_path, keyed):
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    VecNormalize(DummyVecEnv([lambda: Scene(keyed=keyed)])).save(str(tmp_path / "vecnormalize.pkl"))
+    with pytest.raises(ValueError, match=r"reads bytes.*normalise=none"):
+        load_normalisation(tmp_path / "vecnormalize.pkl", Scene(keyed=keyed), tmp_path / "model.zip")
+
+
+def test_models_of_other_actions_are_refused():
+    for space in (gym.spaces.Discrete(4), gym.spaces.MultiDiscrete([2, 2])):
+        scene = Scene()
+        scene.action_space = space
+        with pytest.raises(ValueError, match="gives a vector of numbers"):
+            SB3Policy(scene)
 
 
 class Picky:
