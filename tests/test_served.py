@@ -169,6 +169,13 @@ def test_yes_and_no_from_log_probabilities(server, places, probability, reason):
     assert (body["logprobs"], body["top_logprobs"], body["temperature"]) == (True, 20, 0.0)
 
 
+def test_a_model_that_takes_no_temperature_is_sent_none_for_log_probabilities_either(server):
+    server.respond = lambda asked: completion("yes", top=[top(yes=-0.1, no=-3.0)])
+    (found,) = judge(server, sampling={"read": "logprobs", "temperature": None}).judge([clip()])
+    assert found.probability == pytest.approx(math.exp(-0.1) / (math.exp(-0.1) + math.exp(-3)))
+    assert "temperature" not in server.asked[0].body
+
+
 def rubric_judge(server, **others):
     from v2w_gym.rewards.served_rubric import ServedRubric, ServedRubricConfig
 

@@ -6,6 +6,7 @@ import contextlib
 import email.utils
 import json
 import logging
+import math
 import pickle
 import threading
 import time
@@ -389,6 +390,49 @@ def test_no_bytes_are_too_strange(content, status):
         (found,) = judge(server, endpoint={"tries": 1}).judge([clip()])
     assert found.probability is None
     assert found.reason
+
+
+def test_who_is_stopped_says_nothing_about_the_endpoint(server):
+    server.respond = lambda asked: Answer(FINE, late=60.0)
+    endpoint = Endpoint(EndpointConfig(server.url, outages=2))
+    stopped = threading.Event()
+    stopped.set()
+    for _ in range(3):
+        with pytest.raises(OutageError, match="stopped"):
+            endpoint.ask({}, stopped)
+    server.respond = lambda asked: completion("yes")
+    assert endpoint.ask({}, threading.Event())["choices"]
+
+
+def test_a_try_whose_turn_comes_too_late_is_not_sent(server):
+    began = time.monotonic()
+    found = only(server, error(503, "loading"), patience=2.0, requests_per_minute=1.0, tries=3)
+    assert time.monotonic() - began < 2.0
+    assert "503: loading; the next turn to ask comes in" in found.reason
+    assert len(server.asked) == 1
+
+
+ONE = Prompt("{instruction}", (Option(1.0, ("True",)),))
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (completion("True", finish="length", top=[{"True": -0.5, "False": -1.0}]), None),
+        (completion("  ", finish="length", top=[{" ": -0.1, "True": -3.0}]), "empty"),
+        (completion("*", finish="length", top=[{"*": -0.1, "True": -3.0}]), "says nothing"),
+        (completion(None, finish="length", top=[{"<think>": -0.1}]), "empty"),
+        (completion("I", top=[{"I": -0.1}], message={"refusal": "I cannot"}), "refused: I cannot"),
+        (completion("I", finish="content_filter", top=[{"I": -0.1}]), "content filter"),
+    ],
+)
+def test_where_one_answer_counts_silence_is_no_failure(answer, says):
+    reply = parse(json.loads(answer.body), str)
+    if says is None:
+        assert from_logprobs(reply, ONE)[0] == pytest.approx(math.exp(-0.5))
+    else:
+        with pytest.raises(UnreadableError, match=says):
+            from_logprobs(reply, ONE)
 
 
 def test_a_stop_ends_every_wait(server):

@@ -48,13 +48,18 @@ def from_logprobs(reply: Reply, prompt: Prompt) -> Shares:
     counts as 0.
 
     Raises:
-        UnreadableError: no log-probabilities came, or less than half of the probability lies on answers.
+        UnreadableError: no log-probabilities came, the reply is refused, withheld or blank, or less than half
+            of the probability lies on answers.
     """
+    if reply.trouble and (reply.finish != "length" or not reply.text.strip()):  # that it is cut off is meant
+        raise UnreadableError(reply.trouble)
     if not reply.likely:
-        raise UnreadableError(reply.trouble if reply.trouble and not reply.text else _NOT_GIVEN)
+        raise UnreadableError(_NOT_GIVEN)
     place = next((likely for likely in reply.likely if max(likely, key=_second)[0].strip(_FRAME)), None)
+    if place is None:
+        raise UnreadableError(f"the reply says nothing: {reply.text[:40]!r}")
     shares = [0.0] * len(prompt.answers)
-    for token, logprob in place or ():
+    for token, logprob in place:
         said = token.strip(_FRAME).casefold()
         for i, answer in enumerate(prompt.answers):
             if said and said in {form.strip().casefold() for form in answer.forms}:

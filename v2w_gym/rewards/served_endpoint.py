@@ -124,7 +124,8 @@ class Endpoint:
         try:
             answer = self._tried(body, 1 if trial else self.config.tries, stopped)
         except OutageError as outage:
-            self._circuit.failed(str(outage), trial)
+            if not stopped.is_set():  # else it says nothing about the endpoint
+                self._circuit.failed(str(outage), trial)
             raise
         except RefusalError as refusal:
             if refusal.everything:
@@ -158,7 +159,11 @@ class Endpoint:
                 if number == tries or max(backoff, outage.wait or 0.0) > left or self._circuit.is_open():
                     raise OutageError(_told(outage, number, left)) from None
                 sleep(backoff, stopped)
-            self._pace.turn(max(0.0, left), stopped)
+                left = max(0.0, until - time.monotonic())
+                try:
+                    self._pace.turn(left, stopped, longest=left)
+                except OutageError as late:
+                    raise OutageError(f"{_told(outage, number, left)}; {late}") from None
         raise AssertionError("a request is tried at least once")
 
 

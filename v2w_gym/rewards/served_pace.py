@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -23,17 +24,26 @@ class Pace:
         self._next = 0.0
         self._resumes = 0.0
 
-    def turn(self, patience: float, stopped: threading.Event) -> None:
+    def turn(self, patience: float, stopped: threading.Event, *, longest: float = math.inf) -> None:
         """Wait for the turn of one request, however many stand before it.
 
+        Args:
+            patience: seconds of a pause that the endpoint asked for, at most.
+            stopped: once set, nobody waits any longer.
+            longest: seconds until the turn, at most; where it comes later, it is left to others.
+
         Raises:
-            OutageError: the endpoint asked for a pause of more than ``patience`` seconds, or it was stopped.
+            OutageError: the pause is longer, the turn comes later, or it was stopped.
         """
         with self._lock:
             now = time.monotonic()
             if (pause := self._resumes - now) > patience:
                 raise OutageError(f"the endpoint wants to be left alone for another {pause:.0f} s")
             at = max(now, self._next, self._resumes)
+            if at - now > longest:
+                raise OutageError(
+                    f"the next turn to ask comes in {at - now:.1f} s, which is longer than the patience"
+                )
             self._next = at + self._spacing
         sleep(at - now, stopped)
 

@@ -159,15 +159,10 @@ class Panel:
         if sampling.seed is not None:
             body["seed"] = sampling.seed + question.vote
         if sampling.read == "logprobs":
-            return body | {
-                "temperature": 0.0,
-                "logprobs": True,
-                "top_logprobs": SHOWN,
-                sampling.token_limit: ROOM,
-            }
+            body |= {"logprobs": True, "top_logprobs": SHOWN}
         if sampling.temperature is not None:
-            body["temperature"] = sampling.temperature
-        return body | {sampling.token_limit: sampling.max_tokens}
+            body["temperature"] = 0.0 if sampling.read == "logprobs" else sampling.temperature
+        return body | {sampling.token_limit: ROOM if sampling.read == "logprobs" else sampling.max_tokens}
 
     def _with_pictures(self, body: dict[str, Any], question: Question) -> dict[str, Any]:
         urls = [_data_url(picture, self._sampling.image) for picture in question.pictures]
