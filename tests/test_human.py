@@ -9,6 +9,8 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
+import struct
 import sys
 import threading
 import urllib.request
@@ -18,6 +20,7 @@ import pytest
 from foreground import foreground
 from PIL import Image
 
+from v2w_gym import cli
 from v2w_gym.rewards.human import HumanConfig, HumanJudge
 from v2w_gym.rewards.human_labels import Label, LabelFile, agreement
 from v2w_gym.rewards.human_page import LabelServer
@@ -279,6 +282,31 @@ def test_it_listens_to_this_machine_alone(served):
     assert served._server.server_address[0] == "127.0.0.1"
     with pytest.raises(ValueError, match="--rater NAME"):
         LabelServer(served.queue, " ")
+
+
+def test_a_page_that_is_left_is_no_trouble(tmp_path, capfd):
+    queue = ClipQueue(tmp_path)
+    name = queue.add(clip(size=(250, 250)))
+    server = LabelServer(queue, "anna")
+    server._server.daemon_threads, server._server.block_on_close = False, True  # close waits for all answers
+    with server:
+        left = socket.create_connection(("127.0.0.1", server.port))
+        left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, not goodbye
+        line = f"GET /{server.token}/clip/{name} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
+        left.sendall(line.encode())
+        left.close()
+        assert request(server, "GET", f"/{server.token}/clips")[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_machine_that_knows_no_name_is_told_what_to_type(tmp_path, monkeypatch, capsys):
+    def nobody():
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert cli.main(["label", str(tmp_path / "queue")]) == 2
+    assert "say --rater NAME" in capsys.readouterr().err
+    assert not (tmp_path / "queue").exists()
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ def _label(arguments: argparse.Namespace) -> int:
     from v2w_gym.rewards.human_page import LabelServer
     from v2w_gym.rewards.human_queue import ClipQueue
 
+    rater = _login_name() if arguments.rater is None else arguments.rater
     queue = ClipQueue(arguments.folder)
-    rater = getpass.getuser() if arguments.rater is None else arguments.rater
     server = LabelServer(queue, rater, arguments.seed, arguments.port)
     print(
         f"{queue.told()}\nopen {server.url}\nverdicts of {rater} go to {queue.labels.path}; stop with Ctrl-C"
@@ -39,6 +39,13 @@ def _label(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"\n{queue.told()}")
     return 0
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:  # in a container, say, whose user has no name
+        raise ValueError("this machine does not know your name; say --rater NAME") from error
 
 
 LABEL = {"label": Command("judge clips by hand, on a page in the browser", _add_label, _label)}

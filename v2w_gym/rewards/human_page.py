@@ -9,6 +9,7 @@ import io
 import json
 import re
 import secrets
+import sys
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -112,6 +113,10 @@ class _Listener(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64  # a browser opens several connections at once
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):  # the page was left meanwhile
+            super().handle_error(request, client_address)
+
 
 def _data_url(frame: FrameArray) -> str:
     file = io.BytesIO()
@@ -139,16 +144,14 @@ def _handler(server: LabelServer) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, method: Any) -> None:
             try:
-                kind, content = method(self._below_the_token())
-                self._send(HTTPStatus.OK, kind, content)
+                status, (kind, content) = HTTPStatus.OK, method(self._below_the_token())
             except _RefusedError as error:
-                self._send(error.status, "application/json", _plain({"error": str(error)}))
+                status, kind, content = _trouble(error.status, error)
             except (FileNotFoundError, ValueError) as error:
-                self._send(HTTPStatus.NOT_FOUND, "application/json", _plain({"error": str(error)}))
+                status, kind, content = _trouble(HTTPStatus.NOT_FOUND, error)
             except OSError as error:
-                self._send(
-                    HTTPStatus.INTERNAL_SERVER_ERROR, "application/json", _plain({"error": str(error)})
-                )
+                status, kind, content = _trouble(HTTPStatus.INTERNAL_SERVER_ERROR, error)
+            self._send(status, kind, content)
 
         def _below_the_token(self) -> str:
             if self.headers.get("Host", "") not in server.hosts:
@@ -206,6 +209,10 @@ def _handler(server: LabelServer) -> type[BaseHTTPRequestHandler]:
             """Nobody wants a line per request."""
 
     return Handler
+
+
+def _trouble(status: HTTPStatus, error: Exception) -> tuple[HTTPStatus, str, bytes]:
+    return status, "application/json", _plain({"error": str(error)})
 
 
 def _plain(value: Mapping[str, Any]) -> bytes:
