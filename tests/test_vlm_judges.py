@@ -2,10 +2,12 @@
 
 import hashlib
 import importlib.util
+import json
 import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -399,6 +401,20 @@ def test_a_video_classifier_maps_labels_to_probability(judge):
         ValueError, match=r"knows no label \['done'\]; say success: \[...\] of \['failure', 'suc"
     ):
         classifier(judge, success=["done"])
+
+
+def test_a_video_classifier_that_cannot_be_shown_anything_is_refused_when_it_is_opened(judge, tmp_path):
+    folder = tinyvlms.videomae(tmp_path / "small")
+    opened = judge("idefics3", kind="video_classifier", model=str(folder))
+    model = SimpleNamespace(config=SimpleNamespace(id2label={0: "success"}))
+    with pytest.raises(ValueError, match=r"does not say how many frames it reads \(num_frames\)"):
+        type(opened)(opened.config, replace(opened.loaded, model=model))
+    del opened
+    config = json.loads((folder / "preprocessor_config.json").read_text())
+    config["crop_size"] = {"height": 32, "width": 32}  # the model takes 16
+    (folder / "preprocessor_config.json").write_text(json.dumps(config))
+    with pytest.raises((ValueError, RuntimeError), match="16"):
+        judge("idefics3", kind="video_classifier", model=str(folder))
 
 
 @pytest.mark.parametrize("rule", ["any", "last", "held_2"])

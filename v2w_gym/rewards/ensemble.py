@@ -9,7 +9,7 @@ from typing import Literal
 
 from v2w_gym.config import config_hash
 from v2w_gym.rewards.clips import check_clips
-from v2w_gym.rewards.judge import Clip, ClipJudge, Judgement
+from v2w_gym.rewards.judge import Clip, ClipJudge, Judgement, check_threshold
 from v2w_gym.rewards.judges import open_judge
 
 
@@ -33,6 +33,7 @@ class EnsembleConfig:
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
+        check_threshold(self.threshold)
         if not self.members:
             raise ValueError("an ensemble needs members")
         if self.need is not None and not 1 <= self.need <= len(self.members):

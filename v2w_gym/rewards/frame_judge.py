@@ -13,7 +13,7 @@ from v2w_gym.config import config_hash
 from v2w_gym.registration import world_folder
 from v2w_gym.rewards.classifier import FrameClassifier
 from v2w_gym.rewards.clips import check_clips
-from v2w_gym.rewards.judge import Clip, Judgement
+from v2w_gym.rewards.judge import Clip, Judgement, check_threshold
 from v2w_gym.rewards.rules import by_rule, check_rule
 
 
@@ -33,6 +33,8 @@ class FrameJudgeConfig:
 
     def __post_init__(self) -> None:
         check_rule(self.rule)
+        if self.threshold is not None:
+            check_threshold(self.threshold)
 
 
 class FrameJudge:

@@ -59,6 +59,16 @@ class Judgement:
         return "success" if self.probability >= threshold else "failure"
 
 
+def check_threshold(threshold: float) -> None:
+    """See to it that success can be told from failure by ``threshold``.
+
+    Raises:
+        ValueError: every clip would be a success, or none.
+    """
+    if not 0.0 < threshold <= 1.0:
+        raise ValueError(f"threshold must lie above 0 and up to 1, got {threshold}")
+
+
 class ClipJudge(Protocol):
     """Batched judge of clips, without a memory of its own."""
 

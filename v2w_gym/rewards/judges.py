@@ -84,7 +84,7 @@ def judge_config(spec: str | Path) -> tuple[Kind, Any]:
     path = _file(spec)
     values = _read(path)
     name = values.pop("kind", None)
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         near = difflib.get_close_matches(str(name), KINDS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{path} must say one of kind: {', '.join(KINDS)}; got {name!r}{hint}")

@@ -10,7 +10,7 @@ from v2w_gym.config import config_hash
 from v2w_gym.data.episode import FrameArray
 from v2w_gym.rewards.clips import check_clips
 from v2w_gym.rewards.framechoice import FrameChoice
-from v2w_gym.rewards.judge import Clip
+from v2w_gym.rewards.judge import Clip, check_threshold
 from v2w_gym.rewards.prompts import Prompt
 from v2w_gym.rewards.served_cache import ReplyCache
 from v2w_gym.rewards.served_endpoint import Endpoint, EndpointConfig
@@ -48,8 +48,7 @@ class ServedConfig:
     def __post_init__(self) -> None:
         if not self.model:
             raise ValueError("model must be the name under which the endpoint serves it, got ''")
-        if not 0.0 < self.threshold <= 1.0:
-            raise ValueError(f"threshold must lie above 0 and up to 1, got {self.threshold}")
+        check_threshold(self.threshold)
         alike = "they read the same probabilities" if self.sampling.read == "logprobs" else ""
         alike = "at temperature 0 they are all alike" if self.sampling.temperature == 0.0 else alike
         if alike and self.votes.count > 1:

@@ -19,7 +19,7 @@ import torch
 from v2w_gym.config import config_hash
 from v2w_gym.data.episode import FrameArray
 from v2w_gym.rewards.clips import check_clips
-from v2w_gym.rewards.judge import Clip, Judgement
+from v2w_gym.rewards.judge import Clip, Judgement, check_threshold
 from v2w_gym.rewards.pretrained import Dtype, Pretrained, open_pretrained
 from v2w_gym.rewards.rules import by_rule, check_rule
 
@@ -52,6 +52,7 @@ class VideoClassifierConfig:
 
     def __post_init__(self) -> None:
         check_rule(self.rule)
+        check_threshold(self.threshold)
         if self.stride < 1 or self.batch_size < 1:
             raise ValueError(
                 f"stride and batch_size must be at least 1, got {self.stride}, {self.batch_size}"
@@ -68,7 +69,7 @@ class VideoClassifier:
         loaded: model and processor.
 
     Raises:
-        ValueError: the model has no such label.
+        ValueError: the model has no such label, or does not say how many frames it reads.
     """
 
     def __init__(self, config: VideoClassifierConfig, loaded: Pretrained) -> None:
@@ -76,6 +77,12 @@ class VideoClassifier:
         known = {str(label): int(i) for i, label in loaded.model.config.id2label.items()}
         if unknown := [label for label in config.success if label not in known]:
             raise ValueError(f"the model knows no label {unknown}; say success: [...] of {list(known)}")
+        if (length := getattr(loaded.model.config, "num_frames", None)) is None:
+            raise ValueError(
+                f"{type(loaded.model).__name__} does not say how many frames it reads (num_frames); take "
+                "a VideoMAE, a ViViT or a TimeSformer"
+            )
+        self._length = int(length)
         self._labels = [known[label] for label in config.success]
         self.hash = config_hash(
             _Judged(
@@ -91,7 +98,12 @@ class VideoClassifier:
 
     @classmethod
     def from_config(cls, config: VideoClassifierConfig, *, device: str = "cpu") -> VideoClassifier:
-        """Load the model; errors as :func:`v2w_gym.rewards.pretrained.open_pretrained`."""
+        """Load the model and try it out.
+
+        Raises:
+            ValueError: it does not fit; or as ``open_pretrained``.
+            RuntimeError: the model fails.
+        """
         loaded = open_pretrained(
             config.model,
             task="AutoModelForVideoClassification",
@@ -100,7 +112,9 @@ class VideoClassifier:
             device=device,
             fits="a video classification model, such as VideoMAE fine-tuned on your task",
         )
-        return cls(config, loaded)
+        judge = cls(config, loaded)
+        judge._scores(judge.videos(np.full((1, 64, 64, 3), 128, np.uint8)))
+        return judge
 
     def judge(self, clips: Sequence[Clip]) -> list[Judgement]:
         """One judgement per clip; its votes are those of the windows.
@@ -121,7 +135,7 @@ class VideoClassifier:
 
         A clip with fewer frames shows some of them several times.
         """
-        length = int(self.loaded.model.config.num_frames)
+        length = self._length
         if self.config.sampling == "even" or len(frames) <= length:
             return [frames[np.linspace(0, len(frames) - 1, length).round().astype(int)]]
         starts = range(len(frames) - length, -1, -self.config.stride)

@@ -14,7 +14,7 @@ from v2w_gym.config import config_hash
 from v2w_gym.rewards.answers import TAIL, answer_tokens, log_probabilities
 from v2w_gym.rewards.chat import Show, check_settings, model_inputs
 from v2w_gym.rewards.framechoice import FrameChoice
-from v2w_gym.rewards.judge import Clip
+from v2w_gym.rewards.judge import Clip, check_threshold
 from v2w_gym.rewards.pretrained import Dtype, Pretrained, open_pretrained
 from v2w_gym.rewards.prompts import Prompt
 from v2w_gym.rewards.rubric import Rubric
@@ -49,6 +49,7 @@ class VlmConfig:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
+        check_threshold(self.threshold)
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
