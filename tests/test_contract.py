@@ -1,5 +1,6 @@
 """What a policy's numbers mean is held against what the world takes, and converted only on request."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,10 +96,26 @@ def test_the_contract_on_the_page_is_that_of_the_shipped_world():
     page = (Path(__file__).parents[1] / "docs" / "policies.md").read_text()
     written = yaml.safe_load(page.split("```yaml")[1].split("```")[0])
     contract = from_dict(ActionContract, written)
-    spec = World.open("Vid2World-DrawerClose-v0").config.action
-    unit = ("metres per action",) * 3 + ("1",)
-    world = ActionContract.of_spec(replace(spec, unit=unit, gripper="closing"))
+    world = World.open("Vid2World-DrawerClose-v0")
     assert check_contract(contract, world) == ("range", "frame", "mode", "rate", "normaliser.data")
+
+
+def test_the_example_on_the_page_runs_and_is_refused_as_printed():
+    page = (Path(__file__).parents[1] / "docs" / "policies.md").read_text()
+    printed, example = page.split("```py\n")[1:3]
+    world = World.open("Vid2World-DrawerClose-v0")
+    stated, mended = example.split("```")[0].split("policy.contract = with_data")
+    names = {"policy": Says(None, [0] * 4), "world": world}
+    exec(stated, names)
+    with pytest.raises(ContractMismatch) as caught:
+        check_contract(names["policy"], world)
+    said = " ".join(str(caught.value).split())
+    shown = " ".join(printed.split("```")[0].split("takes:")[1].split()).removesuffix(" ...")
+    differences = re.split(r" (?=\w+: got )", shown)
+    assert [d.split(":")[0] for d in differences] == ["units", "gripper", "rate"]
+    assert [d for d in differences if d not in said] == []
+    exec(f"policy.contract = with_data{mended}", names)
+    assert check_contract(names["policy"], world) == ("range", "normaliser.data")
 
 
 DIFFERENT = [
