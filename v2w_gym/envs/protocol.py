@@ -22,7 +22,9 @@ op              beside ``op``, ``id`` and ``session``       answer, beside ``id`
 ``close``                                                   nothing; the slot is free
 ==============  ==========================================  =================================================
 
-A request that cannot be done is answered by ``{"id", "error": kind, "message": text}`` and changes nothing.
+A request that cannot be done is answered by ``{"id", "error": kind, "message": text}`` and changes nothing;
+only a chunk at which the server itself fails may have taken some of its steps, and the message then says how
+many. A server that stops answers nothing more and closes the connection with 1001.
 """
 
 from __future__ import annotations

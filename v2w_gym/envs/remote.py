@@ -64,10 +64,20 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
             raise ValueError(f"timeout_s must be positive, got {timeout_s!r}")
         self._url, self._obs_type, self._timeout_s = url, obs_type, timeout_s
         self._connection = Connection(url, timeout_s)
+        try:
+            self._describe(render_mode)
+        except BaseException:
+            self._connection.close()  # else the slot stays taken
+            raise
+
+    def _describe(self, render_mode: str | None) -> None:
+        """Spaces, metadata and window, as the server's greeting has them."""
         self.server: Mapping[str, Any] = self._connection.greeting
         world = self.server["world"]
         image = gymnasium.spaces.Box(0, 255, (*self.server["frame_size"], 3), np.uint8)
-        self.observation_space = image if obs_type == "pixels" else gymnasium.spaces.Dict({"pixels": image})
+        self.observation_space = image
+        if self._obs_type == "dict":
+            self.observation_space = gymnasium.spaces.Dict({"pixels": image})
         self.action_space = space_of(self.server["action_space"])
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": world["fps"]}
@@ -151,14 +161,17 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         """Open a new session, e.g. once a server that died was started again; then ``restore`` or ``reset``.
 
         Raises:
-            ValueError: there is another world now.
+            ValueError: there is another world now, or other rules of rewards and ends.
             ServerGoneError: nobody answers.
         """
         self._connection.close()
         fresh = Connection(self._url, self._timeout_s)
-        if fresh.greeting["model"] != self.server["model"] or fresh.greeting["world"] != self.server["world"]:
+        if any(fresh.greeting[fact] != self.server[fact] for fact in ("model", "world", "settings")):
             fresh.close()
-            now, before = (f"{g['world']['name']!r} ({g['model']})" for g in (fresh.greeting, self.server))
+            now, before = (
+                f"{g['world']['name']!r} ({g['model']}) with {dict(g['settings'])}"
+                for g in (fresh.greeting, self.server)
+            )
             raise ValueError(
                 f"{self._url} serves the world {now} now, no longer {before}; make a new environment"
             )

@@ -14,6 +14,10 @@ from v2w_gym.serve.rounds import Rounds
 Asked = tuple[Job, asyncio.Future[dict[str, Any]]]
 
 
+class StoppedError(ConnectionError):
+    """The server has ended: nobody will answer any more."""
+
+
 class Batcher:
     """Lives on an event loop, which it never keeps waiting.
 
@@ -28,9 +32,16 @@ class Batcher:
         self._rounds, self._thread, self._wait_s, self._running = rounds, thread, wait_s, running
         self._arrived = asyncio.Event()
         self._waiting: list[Asked] = []
+        self._stopped = False
 
     async def ask(self, job: Job) -> dict[str, Any]:
-        """The answer to a job; raises what went wrong with it."""
+        """The answer to a job; raises what went wrong with it.
+
+        Raises:
+            StoppedError: there is no answer, since ``run`` has ended.
+        """
+        if self._stopped:  # a message may be read after the last round: its sender must not wait for ever
+            raise StoppedError
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, future))
         self._arrived.set()
@@ -52,8 +63,9 @@ class Batcher:
                         _settle(future, job.answer)
                 under_way = [(job, future) for job, future in under_way if job.answer is None]
         finally:
+            self._stopped = True
             for _, future in (*under_way, *self._waiting):
-                _settle(future, ConnectionError("the server was stopped"))
+                _settle(future, StoppedError())
 
     async def _company(self) -> None:
         """Wait for a request, and a moment for those of others."""

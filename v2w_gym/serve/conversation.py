@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 
 from v2w_gym.envs.protocol import ANSWERS, BAD_REQUEST, FAILED, FULL, OPS, RESET_NEEDED, VERSION
-from v2w_gym.serve.batching import Batcher
+from v2w_gym.serve.batching import Batcher, StoppedError
 from v2w_gym.serve.jobs import Job
 from v2w_gym.serve.sessions import FullError, Session, Sessions
 from v2w_gym.wire import WireError
@@ -20,6 +20,7 @@ from v2w_gym.wire.structure import Limits
 
 _OPEN_S = 10.0  # for a client to say what it wants
 _LONGEST = 2000  # letters of an error; some quote what was sent
+_GOING_AWAY = 1001  # without a reason, clients take it for a server that was stopped
 _log = logging.getLogger(__name__)
 
 
@@ -69,8 +70,10 @@ class Conversation:
                 self._house.sessions.release(session)
         except ConnectionClosed:
             return
+        except StoppedError:
+            await self._connection.close(_GOING_AWAY)
         except TimeoutError as error:  # no longer holds a slot while it is told
-            await self._connection.close(1001, str(error))
+            await self._connection.close(_GOING_AWAY, str(error))
 
     async def _opened(self) -> Session | None:
         """A session for a client that speaks this version; None if there is no room for it."""
@@ -113,8 +116,10 @@ class Conversation:
     async def _answer(self, number: int, job: Job) -> None:
         try:
             answer = await self._house.batcher.ask(job)
+        except StoppedError:
+            raise
         except Exception as error:
-            await self._refuse(number, error)
+            await self._refuse(number, error, len(job.played))
         else:
             await self._send(_packed(number, answer))
 
@@ -143,12 +148,14 @@ class Conversation:
         except TimeoutError as error:
             raise TimeoutError(else_say) from error
 
-    async def _refuse(self, number: int, error: Exception) -> None:
-        kind = _kind(error)
+    async def _refuse(self, number: int, error: Exception, taken: int = 0) -> None:
+        """Say what is wrong with a request of which ``taken`` steps have come about."""
+        kind = FAILED if taken else _kind(error)
         text = str(error)[:_LONGEST]
         if kind == FAILED:
             _log.error("a request failed", exc_info=error)
-            text = f"the server failed at this request ({type(error).__name__}: {text}); nothing has changed"
+            left = f"the first {taken} steps of the chunk have been taken" if taken else "nothing has changed"
+            text = f"the server failed at this request ({type(error).__name__}: {text}); {left}"
         await self._send(_packed(number, {"error": kind, "message": text}))
 
     async def _send(self, data: bytes) -> None:

@@ -122,7 +122,7 @@ class Rounds:
         slots = [job.session.slot for job in jobs]
         imagination = self._imagination
         imagination.step(slots, Encoded(np.stack([job.vector for job in jobs])))
-        rewards, probabilities = imagination.rewards(slots), imagination.facts()["success_prob"]
+        rewards, probabilities = imagination.rewards(slots), imagination.probabilities()
         for job, slot in zip(jobs, slots, strict=True):
             job.session.running = not imagination.ended[slot]
             step = {

@@ -102,12 +102,12 @@ def _check_episode(snapshot: Snapshot, frame_size: tuple[int, int]) -> None:
         "context_length": ((1,), "i8"),
         "terminated": ((1,), "b1"),
         "truncated": ((1,), "b1"),
-        "success_prob": ((1,), "f8"),
+        "success_prob": ((1,), "f8 f4"),  # the latter of an environment whose results are tensors
         "credibility": ((1,), "f4"),
     }
     for name, values in held.items():
         shape, dtype = kinds[name]
-        if values.shape != shape or values.dtype != np.dtype(dtype):
+        if values.shape != shape or values.dtype not in map(np.dtype, dtype.split()):
             raise ValueError(f"{name} is {values.dtype} {values.shape}, not {dtype} {shape}")
     if not (0 <= held["elapsed"][0] < _MOST and 1 <= held["context_length"][0] < _MOST):
         raise ValueError("elapsed and context_length must count frames")
