@@ -1,13 +1,15 @@
 """A policy on another machine: openpi's protocol on both sides."""
 
+import gc
 import socket
+import threading
 import urllib.request
 
 import numpy as np
 import pytest
 from openpi_peer import OpenpiClient, Peer, openpi_server, pack
 from PIL import Image
-from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import connect
 
 from v2w_gym.policies import load, registry
@@ -17,7 +19,7 @@ from v2w_gym.policies.remote_config import RemoteConfig
 from v2w_gym.policies.simple import ConstantPolicy
 from v2w_gym.serve.answers import Keys
 from v2w_gym.serve.policy_server import PolicyServer, ServeConfig
-from v2w_gym.wire import OutageError
+from v2w_gym.wire import FarSideError, OutageError
 from v2w_gym.wire.openpi import Endpoint
 from v2w_gym.wire.openpi import OpenpiClient as OurClient
 
@@ -277,12 +279,68 @@ def test_browsers_and_crowds_are_refused():
             connect(f"ws://127.0.0.1:{server.port}", origin="http://example.com").__enter__()
         assert refusal.value.response.status_code == 403
         client = OpenpiClient(f"ws://127.0.0.1:{server.port}")
-        with pytest.raises(OutageError, match="503"):
+        with pytest.raises(OutageError, match=r"503 \(too many connections\)"):
             OurClient(Endpoint(f"ws://127.0.0.1:{server.port}"))
         client.close()
 
 
+def test_a_key_that_the_far_side_repeats_is_not_shown():
+    def refuse(connection, request):
+        return connection.respond(500, f"headers: {request.headers['Authorization']}")
+
+    for peer in (
+        Peer(lambda websocket: websocket.send("no such key: sesame")),
+        Peer(wait_for_nobody, refuse),
+    ):
+        with peer as server, pytest.raises((FarSideError, OutageError), match=r"\[key\]") as told:
+            OurClient(Endpoint(server.url, api_key="sesame"))
+        assert "sesame" not in str(told.value)
+
+
+def wait_for_nobody(websocket):
+    raise AssertionError("it was let in")
+
+
 # both sides ours
+
+
+def test_one_object_serves_one_connection_at_a_time(monkeypatch):
+    """Else two clients' episodes would be one to it."""
+    monkeypatch.setattr("v2w_gym.serve.policy_server._CLOSING_S", 0.2)
+    only = Remembering()
+    with PolicyServer(lambda: only, FREE) as server:
+        url = f"ws://127.0.0.1:{server.port}"
+        policy = started(url, slots=1)
+        for _ in range(3):  # episodes, each with a connection
+            policy.reset(["go"], [0])
+            assert policy.act(observed(1))[0, 0] == 1
+        with pytest.raises(FarSideError, match=r"one object that another connection uses.*--shared"):
+            started(url, slots=1)
+        assert policy.act(observed(1))[0, 0] == 2
+        policy.close()
+
+
+def test_a_policy_that_is_dropped_leaves_no_connection_behind():
+    with PolicyServer(Remembering, ServeConfig(port=0, connections=1)) as server:
+        for _ in range(3):
+            policy = started(f"ws://127.0.0.1:{server.port}", slots=1, attempts=8)
+            assert policy.act(observed(1))[0, 0] == 1
+            del policy
+            gc.collect()
+
+
+def test_closing_the_server_closes_its_connections_whatever_websockets_does():
+    """Before version 17, a server of theirs leaves connections open, and the process never ends."""
+    with PolicyServer(Remembering, FREE) as server:
+        client = OpenpiClient(f"ws://127.0.0.1:{server.port}")
+        shutdown = server._server.shutdown
+        waiting = threading.Thread(target=shutdown, args=(False,), daemon=True)
+        server._server.shutdown = waiting.start
+    with pytest.raises(ConnectionClosedOK) as closed:
+        client.websocket.recv(timeout=10)
+    assert closed.value.rcvd.code == 1001
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 def test_every_slot_and_episode_has_a_policy_of_its_own():

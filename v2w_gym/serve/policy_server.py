@@ -31,8 +31,12 @@ from v2w_gym.wire.structure import LIMITS, Limits
 
 _CLOSING_S = 1.0
 _SEND_S = 30.0  # a client that does not read an answer for so long is gone
-_INTERNAL_ERROR = 1011
+_GOING_AWAY, _INTERNAL_ERROR, _TRY_LATER = 1001, 1011, 1013
 _REASON = "Internal server error. Traceback included in previous frame."
+_ONE_OBJECT = (
+    "the served policy is one object that another connection uses, and it would mix up their episodes; "
+    "serve it with --shared if it keeps nothing between calls, or name a class or function that makes one"
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class PolicyServer:
     """Listens from the beginning; answers within :meth:`serve_forever`, or a ``with`` block.
 
     Args:
-        make: makes a policy; called at once, so that an error shows before anybody connects.
+        make: makes a policy; called at once, so that an error shows before anybody connects. Where it gives
+            the same object again, that serves one connection at a time, unless shared.
         config: how it is served.
         api_key: clients must send ``Authorization: Api-Key ...`` with it.
         metadata: further entries for the server's first message.
@@ -99,8 +104,11 @@ class PolicyServer:
                 "export POLICY_KEY=... and --api-key-env POLICY_KEY; or stay on --host 127.0.0.1"
             )
         self._ready = [make()]
-        self._numbers, self._open = itertools.count(), 0
+        self._numbers = itertools.count()
+        self._open: set[Any] = set()  # connections
+        self._used: list[Policy] = []
         self._lock, self._computing = threading.Lock(), threading.Lock()
+        self._freed = threading.Condition(self._lock)
         self._metadata = {
             **(metadata or {}),
             "server": "v2w_gym",
@@ -123,6 +131,10 @@ class PolicyServer:
         if self._answering:
             self._server.shutdown()
         self._server.socket.close()
+        with self._lock:
+            left = list(self._open)
+        for connection in left:  # websockets before 17 leaves them open
+            connection.close(_GOING_AWAY)
 
     def __enter__(self) -> PolicyServer:
         self._answering = True
@@ -161,7 +173,7 @@ class PolicyServer:
             return connection.respond(
                 http.HTTPStatus.UNAUTHORIZED, "the Authorization header has no valid key\n"
             )
-        if self._open >= self.config.connections:
+        if len(self._open) >= self.config.connections:
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         return None
 
@@ -169,9 +181,16 @@ class PolicyServer:
         """One connection from its beginning to its end, in a thread of its own."""
         from websockets.exceptions import ConnectionClosed
 
-        with contextlib.suppress(ConnectionClosed, TimeoutError), self._counted():
+        with (
+            contextlib.suppress(ConnectionClosed, TimeoutError),
+            self._counted(connection) as room,
+            contextlib.ExitStack() as used,
+        ):
+            if not room:
+                connection.close(_TRY_LATER, "too many connections")
+                return
             try:
-                episode = self._episode()
+                episode = self._episode(used)
                 send_within(_SEND_S, connection, pack(self._metadata))
                 before: float | None = None
                 while True:
@@ -187,22 +206,36 @@ class PolicyServer:
                 connection.close(_INTERNAL_ERROR, _REASON)
 
     @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _counted(self, connection: Any) -> Iterator[bool]:
+        """Gives whether there is room for it: several may have been admitted at once."""
         with self._lock:
-            self._open += 1
+            room = len(self._open) < self.config.connections
+            self._open.add(connection)
         try:
-            yield
+            yield room
         finally:
             with self._lock:
-                self._open -= 1
+                self._open.discard(connection)
 
-    def _episode(self) -> Answers:
+    def _episode(self, used: contextlib.ExitStack) -> Answers:
+        """What answers one connection, until ``used`` ends."""
         with self._lock:
             number = next(self._numbers)
             if self.config.shared:
                 return Answers(self._ready[0], self.config.keys, number, self._computing, renew=True)
             policy = self._ready.pop() if self._ready else None
-        return Answers(self._make() if policy is None else policy, self.config.keys, number)
+        policy = self._make() if policy is None else policy
+        with self._freed:  # a connection that has just been closed may still be about to end
+            if not self._freed.wait_for(lambda: all(policy is not one for one in self._used), _CLOSING_S):
+                raise ValueError(_ONE_OBJECT)
+            self._used.append(policy)
+        used.callback(self._free, policy)
+        return Answers(policy, self.config.keys, number)
+
+    def _free(self, policy: Policy) -> None:
+        with self._freed:
+            self._used = [other for other in self._used if other is not policy]
+            self._freed.notify_all()
 
     def _answer(self, episode: Answers, message: Any, before: float | None) -> dict[str, Any]:
         if isinstance(message, str):

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 import urllib.parse
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,9 +27,11 @@ from v2w_gym.wire.structure import LIMITS, Limits
 
 _URL = re.compile(r"wss?://[^/@?#\s]+([/?][^@#\s]*)?")
 _LAST_CHARACTERS = 2000  # of a traceback: its end says what went wrong
+_FIRST_CHARACTERS = 200  # of what a server answers in place of a connection
 _CLOSING_S = 1.0  # a far side that does not close politely is left
 _TOO_BIG = 1009
-_NO_KEY = (401, 403)
+_ANOTHER_KEY = "it wants another key; api_key_env names the environment variable that holds it"
+_REFUSALS = {401: _ANOTHER_KEY, 403: _ANOTHER_KEY, 503: "it takes nobody else just now, or is starting"}
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class OpenpiClient:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint, self.closed = endpoint, False
         self._exit = contextlib.ExitStack()
+        weakref.finalize(self, self._exit.close).atexit = False  # its thread keeps a connection open for ever
         began = time.monotonic()
         self._socket = self._connect(began)
         left = max(0.0, endpoint.connect_timeout_s - (time.monotonic() - began))
@@ -137,14 +141,11 @@ class OpenpiClient:
                 )
             )
         except exceptions.InvalidStatus as error:
-            status = error.response.status_code
-            todo = (
-                "it wants another key; api_key_env names the environment variable that holds it"
-                if status in _NO_KEY
-                else "is it an openpi server, and the path right?"
-            )
+            status, body = error.response.status_code, error.response.body or b""
+            said = self._keyless(body.decode(errors="replace").strip()[:_FIRST_CHARACTERS])
+            todo = _REFUSALS.get(status, "is it an openpi server, and the path right?")
             raise self._outage(
-                began, f"answered with HTTP status {status}", todo, again=status >= 500
+                began, f"answered with HTTP status {status} ({said})", todo, again=status >= 500
             ) from error
         except TimeoutError as error:
             raise self._outage(
@@ -161,7 +162,7 @@ class OpenpiClient:
             shown = message if len(message) <= _LAST_CHARACTERS else "..." + message[-_LAST_CHARACTERS:]
             raise FarSideError(
                 f"the policy server at {self.endpoint.url} reports an error of its own "
-                f"(sent: {sent or 'nothing'}):\n{shown}"
+                f"(sent: {sent or 'nothing'}):\n{self._keyless(shown)}"
             )
         try:
             value = unpack(message, self.endpoint.limits)
@@ -174,6 +175,10 @@ class OpenpiClient:
                 f"openpi message: {error}"
             ) from error
         return value
+
+    def _keyless(self, text: str) -> str:
+        """What a server says, which may repeat the headers that it was sent."""
+        return text.replace(self.endpoint.api_key, "[key]") if self.endpoint.api_key else text
 
     @contextlib.contextmanager
     def _failing(self, began: float, sent: str) -> Iterator[None]:
