@@ -2,6 +2,8 @@
 
 import gc
 import importlib.util
+import json
+import shutil
 import warnings
 
 import gymnasium
@@ -98,6 +100,19 @@ def test_two_environments_share_weights(tiny_world):
     assert world.model() is v2w_gym.World.open(str(tiny_world)).model()
     assert world.model(steps=1) is not world.model()
     assert world.model(steps=1).hash != world.model().hash
+
+
+def test_weights_that_were_written_again_are_read_again(tiny_world, tmp_path):
+    """Without hashes, too, as beside a training that saves into the same folder."""
+    folder = shutil.copytree(tiny_world, tmp_path / "world")
+    values = json.loads((folder / "world.json").read_text())
+    (folder / "world.json").write_text(json.dumps({**values, "hashes": {}}))
+    first = v2w_gym.World.open(folder).model()
+    assert v2w_gym.World.open(folder).model() is first
+    other = v2w_gym.Vid2World.from_pretrained(folder)
+    next(other.unet.parameters()).data += 1
+    other.save_part("unet", folder)
+    assert v2w_gym.World.open(folder).model().hash == other.hash != first.hash
 
 
 def test_spaces_and_bare_pixels(tiny_world):

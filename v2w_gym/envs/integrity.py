@@ -49,7 +49,7 @@ def write_hashes(folder: str | Path) -> dict[str, str]:
         raise FileNotFoundError(f"no {WORLD_FILE} in {root}; write it first, then its hashes")
     values = json.loads(target.read_text())
     values["hashes"] = {name: _sha256(root / name) for name in _files(root)}
-    partial = target.with_suffix(".partial")
+    partial = target.with_name(f".{WORLD_FILE}.partial")  # hidden: one that is left behind does not count
     partial.write_text(json.dumps(values, indent=2) + "\n")
     os.replace(partial, target)
     return dict(values["hashes"])

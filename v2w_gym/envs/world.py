@@ -217,7 +217,7 @@ class World:
         from v2w_gym.world_model.vid2world import Vid2World
 
         values = self._checked_sampler({**self.sampler(sampler), **changes})
-        version = configuration.config_hash(self.config)
+        version = configuration.config_hash(self.config) + self._written()
         key = (str(self.folder.resolve()), version, device, dtype, json.dumps(values, sort_keys=True))
         if key not in _models:
             self._verify_model()
@@ -245,6 +245,13 @@ class World:
         self._verify_model()
         deferred = Deferred(lambda: self._of_stated_size(self.model(device, sampler, dtype=dtype)))
         return cast(WorldModel, deferred)
+
+    def _written(self) -> str:
+        """When the files were written, where no hashes tell one version of them from another."""
+        if self.config.hashes:
+            return ""
+        stats = ((path, path.stat()) for path in sorted(self.folder.rglob("*")) if path.is_file())
+        return str([(str(path), seen.st_size, seen.st_mtime_ns) for path, seen in stats])
 
     def _checked_sampler(self, values: dict[str, Any]) -> dict[str, Any]:
         from v2w_gym.world_model.sampler import SamplerConfig
