@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,12 @@ import pytest
 import torch
 from toyworld import STEPS, ToyWorld, drawn, record_all, recorded, true_law
 
-from v2w_gym.evaluation.audit import AuditConfig, Bound, audit, format_audit, gather
+from v2w_gym.data.episode import Episode
+from v2w_gym.evaluation.audit import AuditConfig, Bound, audit, format_audit, gather, recordings
 from v2w_gym.evaluation.audit.clips import ClipProtocol, protocol, protocols, score_clips
 from v2w_gym.evaluation.audit.fidelity import exact_lower_bound
 from v2w_gym.evaluation.audit.finding import judged, over_episodes
-from v2w_gym.evaluation.audit.motion import make_ruler
+from v2w_gym.evaluation.audit.motion import Ruler, directions, make_ruler
 from v2w_gym.evaluation.audit.probes import probe
 from v2w_gym.evaluation.audit.reader import ActionReader, ReaderConfig
 from v2w_gym.evaluation.audit.recordings import record_missing
@@ -257,6 +260,56 @@ def test_audit_scores_a_protocol_on_request(folders, tmp_path, monkeypatch):
     assert report["protocol"]["clips"] == EPISODES + 60
     assert report["protocol"]["scores"]["ssim"] > 0.95
     assert "(the protocol has 500)" in format_audit(report)
+
+
+def test_clips_that_a_protocol_cannot_score_are_refused_before_anything_is_imagined(folders, tmp_path):
+    world = ToyWorld()
+    world.model = None
+    with pytest.raises(ValueError, match=r"an episode of 15 actions or more, its longest has 8$"):
+        audit(world, AuditConfig(folders["heldout"], protocol="rt1"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_recording_that_was_stopped_is_taken_up_again(folders, tmp_path, monkeypatch):
+    heldout = tmp_path / "heldout"
+    heldout.mkdir()
+    episode = recorded(np.zeros((STEPS, 2)), 1, "walk")
+    dataclasses.replace(episode, task="drawer-close-v3").save(heldout / "0.npz")
+
+    def record(out, stop):
+        Path(out).mkdir(exist_ok=True)
+        for seed in range(2):
+            episode.save(Path(out) / f"{seed}.npz")
+            if stop:
+                raise KeyboardInterrupt
+
+    config = AuditConfig(str(heldout), probes=str(tmp_path / "probes"))
+    monkeypatch.setattr(recordings, "record_probes", lambda out: record(out, stop=True))
+    with pytest.raises(KeyboardInterrupt):
+        record_missing(config)
+    assert not (tmp_path / "probes").exists()
+    monkeypatch.setattr(recordings, "record_probes", lambda out: record(out, stop=False))
+    record_missing(config)
+    assert len(list((tmp_path / "probes").iterdir())) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["heldout", "probes"]
+
+
+def test_actions_of_one_size_do_not_tell_how_distance_grows(folders, tmp_path):
+    for path in Path(folders["directions"]).glob("*.npz"):
+        if not Episode.load(path).behaviour.endswith("/2"):
+            shutil.copy(path, tmp_path)
+    config = AuditConfig(folders["heldout"], directions=str(tmp_path), episodes=2)
+    evidence = gather(ToyWorld(), config)
+
+    class Reader:
+        def read(self, frames):
+            return np.ones((len(frames), frames.shape[1] - 1, 2))
+
+    nothing = np.zeros((2, STEPS, 2))
+    ruler = Ruler(Reader(), nothing, nothing, np.ones(2), np.ones(2, bool), ("dx", "dy"))
+    way, far = directions(evidence, ruler)
+    assert (way.verdict, far.verdict) == ("pass", "not run")
+    assert "have one size, 1" in far.says
 
 
 def test_recordings_of_another_task_are_not_made_up(folders, tmp_path):

@@ -65,7 +65,7 @@ def protocol(name: str) -> ClipProtocol:
     """
     if name not in protocols():
         near = difflib.get_close_matches(name, protocols(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"no protocol {name!r}{hint} Known: {', '.join(protocols())}")
     return load(ClipProtocol, _FOLDER / f"{name}.yaml")
 
@@ -89,7 +89,7 @@ def score_clips(
         ValueError: clips of another length or too small to crop.
     """
     shown = [
-        _prepared(rules, frames, what) for frames, what in ((predicted, "predicted"), (recorded, "recorded"))
+        prepared(rules, frames, what) for frames, what in ((predicted, "predicted"), (recorded, "recorded"))
     ]
     values = {"psnr_db": psnr(*shown), "ssim": ssim(*shown)}
     if lpips is not None:
@@ -103,8 +103,12 @@ def score_clips(
     }
 
 
-def _prepared(rules: ClipProtocol, frames: FrameArray, what: str) -> FrameArray:
-    """The scored frames, cut and resized."""
+def prepared(rules: ClipProtocol, frames: FrameArray, what: str) -> FrameArray:
+    """The scored frames, cut and resized.
+
+    Raises:
+        ValueError: clips of another length or too small to crop.
+    """
     if frames.ndim != 5 or frames.shape[1] != rules.frames:
         raise ValueError(f"{what} clips must be (n, {rules.frames}, h, w, 3), got {frames.shape}")
     kept = frames[:, list(rules.scored)]

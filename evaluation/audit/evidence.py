@@ -126,7 +126,12 @@ def gather(
     found = _fitting(world, config.heldout, steps)
     episodes = list(itertools.islice(found, config.episodes))
     if len(episodes) < 2:
-        raise ValueError(_too_short(config.heldout, steps, "two episodes"))
+        longest = _longest(config.heldout)
+        shorter = f", or cut the audit: --steps {longest[1]}" if longest[1:] and longest[1] else ""
+        raise ValueError(
+            f"{config.heldout} must have two episodes of {steps} actions or more, its longest have "
+            f"{longest[:2]}; record more{shorter}"
+        )
     lessons = [replace(e, frames=shrunk(e.frames)) for e in itertools.islice(found, MOST_LESSONS)]
     others = [
         read_episodes(world, folder, min(steps, _shortest(folder))) if folder else None
@@ -149,7 +154,9 @@ def read_episodes(world: World, folder: str | Path, steps: int, most: int | None
     """
     found = list(itertools.islice(_fitting(world, folder, steps), most))
     if not found:
-        raise ValueError(_too_short(folder, steps, "an episode"))
+        raise ValueError(
+            f"{folder} must have an episode of {steps} actions or more, its longest has {_longest(folder)[0]}"
+        )
     return found
 
 
@@ -177,12 +184,9 @@ def _fitting(world: World, folder: str | Path, steps: int) -> Iterator[Episode]:
 
 def _shortest(folder: str | Path) -> int:
     """Actions of the shortest episode."""
-    return min(len(episode) for episode in EpisodeFolder(folder)) - 1
+    return _longest(folder)[-1]
 
 
-def _too_short(folder: str | Path, steps: int, wanted: str) -> str:
-    longest = sorted((len(episode) - 1 for episode in EpisodeFolder(folder)), reverse=True)
-    return (
-        f"{folder} must have {wanted} of {steps} actions or more, its longest have {longest[:2]}; "
-        f"record more, or cut the audit: --steps {longest[min(1, len(longest) - 1)]}"
-    )
+def _longest(folder: str | Path) -> list[int]:
+    """Actions of each episode, most first."""
+    return sorted((len(episode) - 1 for episode in EpisodeFolder(folder)), reverse=True)

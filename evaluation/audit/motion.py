@@ -177,12 +177,7 @@ def directions(evidence: Evidence, ruler: Ruler | str) -> list[Finding]:
     together, lengths = (real * imagined).sum(axis=1), np.linalg.norm(real, axis=1)
     cosine = together / np.maximum(lengths * np.linalg.norm(imagined, axis=1), 1e-9)
     mean = over_episodes(lambda w: w @ cosine / w.sum(axis=1), len(real))
-    slope = over_episodes(lambda w: w @ together / np.maximum(w @ lengths**2, 1e-9), len(real))
-    # half and full actions tell how the distance grows
-    far = np.abs(played.actions).max(axis=(1, 2)).astype(np.float64).round(3)
-    by_size = {f"{size:g}": _slope(together[far == size], lengths[far == size]) for size in np.unique(far)}
     worst = int(cosine.argmin())
-    sizes = ", ".join(f"{ratio:.2f} for actions of {size}" for size, ratio in by_size.items())
     return [
         judged(
             *DIRECTION,
@@ -198,14 +193,21 @@ def directions(evidence: Evidence, ruler: Ruler | str) -> list[Finding]:
                 )
             ],
         ),
-        judged(
-            *DISTANCE,
-            FAR,
-            slope,
-            f"{slope.value:.2f} as far as recorded ({sizes})",
-            by_size=by_size,
-        ),
+        _distance(played, together, lengths),
     ]
+
+
+def _distance(played: Played, together: Floats, lengths: Floats) -> Finding:
+    """How far, from the products of recorded and imagined ways ``(n,)`` and the lengths of the recorded."""
+    far = np.abs(played.actions).max(axis=(1, 2)).astype(np.float64).round(3)
+    if len(np.unique(far)) < 2:
+        why = f"all constant actions that were recorded have one size, {far[0]:g}"
+        return not_run(*DISTANCE, FAR, why, RECORD_DIRECTIONS)
+    slope = over_episodes(lambda w: w @ together / np.maximum(w @ lengths**2, 1e-9), len(far))
+    by_size = {f"{size:g}": _slope(together[far == size], lengths[far == size]) for size in np.unique(far)}
+    sizes = ", ".join(f"{ratio:.2f} for actions of {size}" for size, ratio in by_size.items())
+    says = f"{slope.value:.2f} as far as recorded ({sizes})"
+    return judged(*DISTANCE, FAR, slope, says, by_size=by_size)
 
 
 def _slope(together: Floats, lengths: Floats) -> float:

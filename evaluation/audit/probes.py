@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from v2w_gym.data.episode import Episode
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation.audit import clips, fidelity, motion, optimism
 from v2w_gym.evaluation.audit.evidence import AuditConfig, Evidence, gather, read_episodes
@@ -44,10 +45,11 @@ def audit(
 
     Raises:
         FileNotFoundError: a folder without episodes, or LPIPS weights that are not there.
-        ValueError: episodes that do not fit the world, or an unknown sampler preset or protocol.
+        ValueError: episodes that do not fit the world or the protocol, or an unknown sampler preset or
+            protocol.
     """
     used = world.sampler(sampler)
-    rules = None if config.protocol is None else clips.protocol(config.protocol)
+    scored = None if config.protocol is None else _clips(world, config.protocol, config.heldout)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     evidence = gather(world, config, device=device, sampler=sampler)
@@ -66,8 +68,8 @@ def audit(
         "lpips": None if evidence.lpips is None else evidence.lpips.network,
         "probes": [finding.as_dict() for finding in findings],
     }
-    if rules is not None:
-        recorded = read_episodes(world, config.heldout, rules.frames - 1, rules.clips)
+    if scored is not None:
+        rules, recorded = scored
         played = replay(world, recorded, given=rules.given, device=device, sampler=sampler)
         report["protocol"] = {"name": config.protocol} | clips.score_clips(
             rules, played.frames, np.stack([clip.frames for clip in recorded]), evidence.lpips
@@ -76,6 +78,14 @@ def audit(
     write_picture(out / "audit.png", report, evidence)
     validate(evidence, out, used, config.again)
     return report
+
+
+def _clips(world: World, name: str, heldout: str) -> tuple[clips.ClipProtocol, list[Episode]]:
+    """A protocol and the clips that it scores; what does not fit is to be heard of before hours of work."""
+    rules = clips.protocol(name)
+    recorded = read_episodes(world, heldout, rules.frames - 1, rules.clips)
+    clips.prepared(rules, recorded[0].frames[None], "recorded")
+    return rules, recorded
 
 
 def probe(evidence: Evidence, reader: ReaderConfig | None = None) -> tuple[list[Finding], Ruler | str]:

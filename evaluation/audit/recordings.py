@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,9 @@ def record_missing(config: AuditConfig) -> None:
                 f"no folder {folder}, and episodes of {task!r} cannot be recorded here; bring them in the "
                 "format of docs/episodes.md, or leave the option out"
             )
-        record(folder)
+        unfinished = Path(folder).with_name(f"{Path(folder).name}.partial")  # a kill leaves no half of them
+        record(unfinished)
+        os.replace(unfinished, folder)
 
 
 def record_directions(out: str | Path, steps: int = 8, seeds: int = 4) -> None:
@@ -38,9 +41,9 @@ def record_directions(out: str | Path, steps: int = 8, seeds: int = 4) -> None:
     For each start an episode per direction at full and at half size, so that each action has its mirror image
     and its half: ``behaviour`` is ``"+x"``, or ``"+x/2"`` for the half.
     """
-    from v2w_gym.data.metaworld import MetaWorldTask
+    from v2w_gym.data.metaworld import process_task
 
-    reality = MetaWorldTask()
+    reality = process_task("drawer-close-v3")
     Path(out).mkdir(parents=True, exist_ok=True)
     for seed in range(seeds):
         for size in SIZES:
@@ -56,7 +59,6 @@ def record_directions(out: str | Path, steps: int = 8, seeds: int = 4) -> None:
                 actions = np.stack([action] * steps)
                 episode = Episode(np.stack(frames), actions, np.array(flags), reality.task, kind, seed)
                 episode.save(Path(out) / f"{seed:02d}-{size:g}-{i}.npz")
-    reality.close()
 
 
 def record_probes(out: str | Path, episodes: int = 20, first_seed: int = 950_000, workers: int = 1) -> None:
