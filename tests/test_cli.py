@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from v2w_gym import cli
+from v2w_gym.data.starts import StartContexts
 
 POLICY = """
 import numpy as np
@@ -124,6 +126,59 @@ def test_record_takes_every_field_of_its_config(
     assert asked == [RecordConfig("x", 3), other, RecordConfig("x", 3, shift="light")]
     assert cli.main(["record", "--out", "x", "--episodes", "3", "--behaviour", "wild"]) == cli.USER_ERROR
     assert "wild" in capsys.readouterr().err
+
+
+def test_record_lets_trained_policies_act(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from v2w_gym.data import reality
+
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(reality, "record_policies", lambda *given, **more: asked.append((*given, more)))
+    command = ["record", "--out", "x", "--episodes", "2", "--first-seed", "7", "--policies", str(tmp_path)]
+    assert cli.main(command) == cli.USER_ERROR
+    assert "v2w train policies" in capsys.readouterr().err
+    (tmp_path / "one-0010.safetensors").touch()
+    assert cli.main([*command, "--shift", "light", "--no-actions"]) == cli.USER_ERROR
+    assert "leave out --shift, --no-actions" in capsys.readouterr().err
+    assert cli.main(command) == 0
+    ((weights, _, out, seeds, disturb, more),) = asked
+    assert weights == {"one-0010": str(tmp_path / "one-0010.safetensors")}
+    assert (out, list(seeds), more) == ("x", [7, 8], {"workers": 1})  # type: ignore[call-overload]
+    assert disturb == reality.DisturbConfig()
+
+
+def test_a_world_stays_whole_when_reality_is_measured_again(
+    tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from v2w_gym.data import reality
+    from v2w_gym.envs.world import World
+    from v2w_gym.training import policy_card
+
+    folder = shutil.copytree(tiny_world, tmp_path / "world")
+    starts = World.open(folder).starts()
+    few = StartContexts(map(starts.by_id, starts.ids[:1]))
+    monkeypatch.setattr(reality, "make_starts", lambda seeds: few)
+
+    def measured(table: Path, *_: object, **__: object) -> None:
+        table.write_text('{"policies": {}}')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(policy_card, "measure_shipped", measured)
+    assert cli.main(["reality", "--world", str(folder)]) == cli.STOPPED
+    assert World.open(folder).starts().ids == few.ids
+    assert World.open(folder).reality() == {"policies": {}}
+
+
+def test_credibility_takes_folders_that_it_can_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = [str(tmp_path / "a" / "light"), str(tmp_path / "b" / "light")]
+    assert cli.main(["credibility", "check", "--heldout", "x", *same]) == cli.USER_ERROR
+    assert "rename one" in capsys.readouterr().err
+    taught = ["--world", "Vid2World-DrawerClose-v0", "--data", "x", "--calibration", "y"]
+    assert cli.main(["credibility", "fit", *taught]) == cli.USER_ERROR
+    assert "is no folder of a world" in capsys.readouterr().err
 
 
 def test_worlds_lists_every_id(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,19 +30,28 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
     )
     add("--no-actions", dest="with_actions", action="store_false", help="record an action-free video")
     add("--workers", type=int, help="processes, one renderer each")
+    add(
+        "--policies",
+        type=Path,
+        metavar="FOLDER",
+        help="the image policies of 'v2w train policies' act, half of the time disturbed on their way",
+    )
 
 
 def _record(arguments: argparse.Namespace) -> int:
     from v2w_gym.config import from_dict
     from v2w_gym.data.record import RecordConfig, record
 
-    values = vars(arguments)
+    values = dict(vars(arguments))
     policies = values.pop("policies", None)
     config = from_dict(RecordConfig, values, where="v2w record")
     if policies is None:
         record(config)
-    else:
-        _record_policies(policies, config)
+        return 0
+    if refused := sorted(values.keys() & {"task", "behaviour", "shift", "with_actions"}):
+        names = ", ".join("--no-actions" if name == "with_actions" else f"--{name}" for name in refused)
+        raise ValueError(f"--policies acts in the plain scene by itself; leave out {names}")
+    _record_policies(policies, config)
     return 0
 
 
@@ -102,14 +111,19 @@ def _add_reality(parser: argparse.ArgumentParser) -> None:
 
 def _reality(arguments: argparse.Namespace) -> int:
     from v2w_gym.data.reality import make_starts
+    from v2w_gym.envs.integrity import WORLD_FILE, write_hashes
     from v2w_gym.training.policy_card import measure_shipped
 
     if arguments.policy:
         return _reality_of(arguments)
-    make_starts(range(arguments.episodes)).save(arguments.world / "starts")
     command = f"v2w reality --world {arguments.world} --episodes {arguments.episodes}"
     table = arguments.world / "reality.json"
-    measure_shipped(table, command, episodes=arguments.episodes, workers=arguments.workers)
+    try:
+        make_starts(range(arguments.episodes)).save(arguments.world / "starts")
+        measure_shipped(table, command, episodes=arguments.episodes, workers=arguments.workers)
+    finally:  # a world that is there already has new files now, even if this was stopped halfway
+        if (arguments.world / WORLD_FILE).is_file():
+            write_hashes(arguments.world)
     return 0
 
 
@@ -164,6 +178,9 @@ def _add_card(parser: argparse.ArgumentParser) -> None:
 def _card(arguments: argparse.Namespace) -> int:
     from v2w_gym.training.card import write_card
 
+    for run in arguments.runs:
+        if "=" not in run:
+            raise ValueError(f"a run looks like codec=runs/codec, got {run!r}")
     write_card(arguments.world, dict(run.split("=", 1) for run in arguments.runs), arguments.validation)
     print(f"wrote {arguments.world / 'README.md'}")
     return 0

@@ -53,9 +53,12 @@ def _credibility(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from v2w_gym.envs.world import World, write_hashes
+    from v2w_gym.envs.integrity import WORLD_FILE, write_hashes
+    from v2w_gym.envs.world import World
     from v2w_gym.training.credibility import FitConfig, fit
 
+    if not (arguments.world / WORLD_FILE).is_file():
+        raise FileNotFoundError(f"{arguments.world} is no folder of a world: it has no {WORLD_FILE}")
     config = FitConfig(
         data=tuple(arguments.data),
         calibration=arguments.calibration,
@@ -78,7 +81,12 @@ def _check(arguments: argparse.Namespace) -> int:
     from v2w_gym.envs.world import World
     from v2w_gym.evaluation import credibility
 
-    shifted = {Path(folder).name: folder for folder in arguments.shifted}
+    shifted = {Path(folder).resolve().name: folder for folder in arguments.shifted}
+    if len(shifted) < len(arguments.shifted):
+        raise ValueError(
+            f"folders of shifts are told apart by their last names, got {' '.join(arguments.shifted)}; "
+            "rename one"
+        )
     report = credibility.check(
         World.open(arguments.world),
         arguments.heldout,
