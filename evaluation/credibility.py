@@ -185,7 +185,8 @@ def check(
     }
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
-        (Path(out) / "credibility.json").write_text(json.dumps(report, indent=2) + "\n")
+        text = json.dumps(report, indent=2, allow_nan=False)
+        (Path(out) / "credibility.json").write_text(text + "\n")
     return report
 
 
@@ -200,8 +201,8 @@ def _at_home(home: Believed, tolerance: float, credible_from: float) -> dict[str
         "credible": float((home.per_episode >= credible_from).mean()),
         "credibility": float(home.credibility.mean()),
         "right": float(right.mean()),
-        "spearman_step": asdict(per_step),
-        "spearman_episode": asdict(per_episode),
+        "spearman_step": _values(per_step),
+        "spearman_episode": _values(per_episode),
         "calibration_error": reliable["expected_calibration_error"],
         "reliability": reliable["bins"],
     }
@@ -215,7 +216,7 @@ def _away(found: Believed, home: Believed, credible_from: float) -> dict[str, An
         "episodes": len(a),
         "credible": float((a >= credible_from).mean()),
         "credibility": float(a.mean()),
-        "auroc": asdict(area),
+        "auroc": _values(area),
         "auroc_of_error": wrong,  # how far the shift shows in what it is about: the error itself
         "error": float(found.episode_error.mean()),
     }
@@ -278,5 +279,13 @@ def format_check(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _shown(estimate: Mapping[str, float]) -> str:
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+def _values(estimate: Estimate) -> dict[str, float | None]:
+    """JSON values; one that is undefined, as the rank correlation of a single episode, is None."""
+    return {name: value if math.isfinite(value) else None for name, value in asdict(estimate).items()}
+
+
+def _shown(estimate: Mapping[str, float | None]) -> str:
+    value, low, high = (
+        "-" if estimate[key] is None else f"{estimate[key]:.3f}" for key in ("value", "low", "high")
+    )
+    return f"{value} [{low}, {high}]"

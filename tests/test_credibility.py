@@ -202,6 +202,16 @@ def test_area_and_rank_correlation_by_hand():
     assert np.isnan(checking.foresight(np.array([0.5, 0.5]), np.array([1.0, 2.0])))
 
 
+def test_what_is_undefined_is_no_number_in_the_report(monkeypatch):
+    monkeypatch.setattr(checking, "_DRAWS", 5)
+    one = checking.Believed(np.array([[0.9, 0.5]]), np.array([[4.0, 8.0]]))
+    report = checking._at_home(one, 16.0, 0.5)
+    assert report["spearman_episode"] == {"value": None, "low": None, "high": None}
+    assert report["spearman_step"]["value"] == pytest.approx(1.0)
+    json.dumps(report, allow_nan=False)
+    assert checking._shown(report["spearman_episode"]) == "- [-, -]"
+
+
 @pytest.mark.slow
 def test_the_check_tells_strange_episodes_from_held_out_ones(believing_world, tmp_path, capsys):
     world = v2w_gym.World.open(believing_world)
