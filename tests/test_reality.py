@@ -75,6 +75,17 @@ def test_an_episode_run_again_ends_alike_unless_its_actions_are_drowned_in_noise
     assert not all(reality.ends_alike(episodes, 5.0))
 
 
+@pytest.mark.slow
+def test_another_task_closes_the_renderer_of_the_one_before():
+    first = reality.process_task(reality.TASK)
+    expected = first.reset(3)
+    other = reality.process_task("door-close-v3")
+    assert reality.process_task("door-close-v3") is other
+    with pytest.raises(RuntimeError, match="after close"):
+        first.reset(3)
+    np.testing.assert_array_equal(reality.process_task(reality.TASK).reset(3), expected)
+
+
 def test_junk_actions_are_refused():
     with pytest.raises(ValueError, match="action must"):
         reality.run_policy(ConstantPolicy([0.0, 0.0]), [0])

@@ -124,6 +124,19 @@ class MetaWorldTask:
         self._renderer.close()
 
 
+_task: dict[tuple[str, str | None], MetaWorldTask] = {}
+
+
+def process_task(task: str, shift: str | None = None) -> MetaWorldTask:
+    """The simulation of this process: one renderer. Asking for another closes the one before."""
+    wanted = task, shift
+    if wanted not in _task:
+        while _task:
+            _task.popitem()[1].close()
+        _task[wanted] = MetaWorldTask(task, shift)
+    return _task[wanted]
+
+
 def _made(kind: Any, build: Callable[[Any], None] | None) -> Any:
     """An environment of the class ``kind``; ``build`` changes the description of its scene first."""
     if build is None:

@@ -6,7 +6,6 @@ A policy is any object with ``act(observation)`` and, if it likes, ``seed(seeds)
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import json
 import multiprocessing
@@ -21,7 +20,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from v2w_gym.data.episode import ActionArray, Episode
-from v2w_gym.data.metaworld import HORIZON, MetaWorldTask
+from v2w_gym.data.metaworld import HORIZON, MetaWorldTask, process_task
 from v2w_gym.data.starts import Context, StartContexts
 from v2w_gym.shapes import check_action
 
@@ -65,12 +64,6 @@ class DisturbConfig:
 def start_id(seed: int) -> str:
     """The id of the start context of a seed, e.g. ``"seed-0007"``."""
     return f"seed-{seed:04d}"
-
-
-@functools.lru_cache(maxsize=1)
-def process_task(task: str) -> MetaWorldTask:
-    """The simulation of this process: one renderer, made once."""
-    return MetaWorldTask(task)
 
 
 def make_starts(seeds: Sequence[int], task: str = TASK) -> StartContexts:

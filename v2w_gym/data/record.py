@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from v2w_gym.data import behaviours
 from v2w_gym.data.episode import Episode
-from v2w_gym.data.metaworld import HORIZON, MetaWorldTask
+from v2w_gym.data.metaworld import HORIZON, MetaWorldTask, process_task
 from v2w_gym.data.shift import SHIFTS
 
 
@@ -83,16 +83,10 @@ def record_episode(reality: MetaWorldTask, config: RecordConfig, seed: int) -> E
     )
 
 
-_reality: dict[tuple[str, str | None], MetaWorldTask] = {}  # one renderer per worker process
-
-
 def _work(job: tuple[RecordConfig, int]) -> bool:
     config, index = job
-    scene = config.task, config.shift
-    if scene not in _reality:
-        _reality.clear()
-        _reality[scene] = MetaWorldTask(*scene)
-    episode = record_episode(_reality[scene], config, config.first_seed + index)
+    reality = process_task(config.task, config.shift)
+    episode = record_episode(reality, config, config.first_seed + index)
     episode.save(episode_path(config, index))
     return episode.succeeded
 

@@ -23,8 +23,8 @@ from tqdm import tqdm
 from v2w_gym.config import config_hash
 from v2w_gym.data import behaviours
 from v2w_gym.data.episode import FrameArray
-from v2w_gym.data.metaworld import HORIZON
-from v2w_gym.data.reality import TASK, process_task
+from v2w_gym.data.metaworld import HORIZON, process_task
+from v2w_gym.data.reality import TASK
 from v2w_gym.policies.cnn import CnnConfig, CnnPolicy
 from v2w_gym.policies.shallow import LinearPolicy, NearestPolicy, ReplayPolicy, save
 from v2w_gym.training import augment
