@@ -94,6 +94,12 @@ def test_assembling_writes_them(world, tmp_path):
     values |= {"codec": str(world / "codec"), "unet": str(world / "unet"), "samplers": PRESETS}
     assemble(from_dict(AssembleConfig, values), tmp_path / "world")
     assert World.open(tmp_path / "world").config.samplers == PRESETS
+    trained = shutil.copytree(world / "unet", tmp_path / "run" / "unet").parent / "scheduler"
+    trained.mkdir()
+    (trained / "scheduler_config.json").write_text('{"num_train_timesteps": 500}')
+    other = from_dict(AssembleConfig, {**values, "unet": str(tmp_path / "run" / "unet")})
+    assemble(other, tmp_path / "other")
+    assert World.open(tmp_path / "other").model().dynamics.diffusion.config.num_train_timesteps == 500
     bad = from_dict(AssembleConfig, {**values, "samplers": {"fast": {"stepz": 1}}})
     with pytest.raises(ValueError, match=r"unknown key 'stepz' in samplers\.fast; did you mean 'steps'"):
         assemble(bad, tmp_path / "bad")

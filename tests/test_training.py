@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from v2w_gym.config import load
 from v2w_gym.data.episode import Episode
 from v2w_gym.training import stages
 from v2w_gym.training.codec import CodecConfig
 from v2w_gym.training.codec import train as train_codec
-from v2w_gym.training.latents import Clips
+from v2w_gym.training.detector import HardFrames, Judged
+from v2w_gym.training.latents import Clips, load_clips
 from v2w_gym.training.lessons import Lesson, Lessons, imagine
 from v2w_gym.training.loop import Loop, LoopConfig
 from v2w_gym.training.optimizer import Kind, Optimizer
 from v2w_gym.training.world_model import TwinLoss, VideoConfig, finetune, pretrain, start_weights
+from v2w_gym.world_model.codec import FrameCodec
+from v2w_gym.world_model.diffusion import ScheduleConfig
 from v2w_gym.world_model.dynamics import LatentDynamics
 from v2w_gym.world_model.loading import read_module
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.unet import VideoUNet
 from v2w_gym.world_model.vid2world import Vid2World
 
+SCHEDULE = ScheduleConfig(num_train_timesteps=500)
 SIZES = {
     "latent_channels": 4,
     "block_out_channels": (8, 16),
@@ -59,6 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, o
     codec = CodecConfig((data,), (videos,), data, short, channels=(8, 8, 16), latent_channels=4)
     assert train_codec(codec, root / "codec")
     shared = {"heldout": data, "codec": str(root / "codec" / "codec"), "unet": SIZES, "loop": short}
+    shared["schedule"] = SCHEDULE
     assert pretrain(VideoConfig(data=(videos,), clip_frames=6, **shared), root / "pretrain")
     init = str(root / "pretrain" / "unet")
     config = VideoConfig(data=(data,), init=init, own_history=0.5, **shared)
@@ -78,8 +87,7 @@ def test_the_result_is_a_causal_world_model(trained: tuple[Path, dict[str, objec
     unet = read_module(VideoUNet, root / "finetune" / "unet")
     assert unet.config.causal
     assert not read_module(VideoUNet, root / "pretrain" / "unet").config.causal
-    from v2w_gym.world_model.codec import FrameCodec
-
+    assert load(ScheduleConfig, root / "finetune" / "scheduler" / "scheduler_config.json") == SCHEDULE
     Vid2World(FrameCodec.from_pretrained(root / "codec" / "codec"), unet, (16, 16))
 
 
@@ -210,6 +218,52 @@ def test_lessons_last_until_the_next_draw() -> None:
     assert len({float(x.sum()) for x in one}) == 6
     with pytest.raises(ValueError, match="actions"):
         Lessons(Clips(clips.latents, None), lessons.roll, 0.5).draw(np.random.default_rng(0), 2, 0)
+
+
+def test_latents_are_those_of_the_episodes_that_are_there(
+    trained: tuple[Path, dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = trained[0] / "codec" / "codec"
+    codec, folder = FrameCodec.from_pretrained(path), Path(episodes(tmp_path / "data", 2, with_actions=True))
+
+    def stopped(content: object, file: Path) -> None:
+        file.write_bytes(b"half a fi")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            load_clips([folder], codec, path)
+    before = load_clips([folder], codec, path).latents
+    assert torch.equal(load_clips([folder], codec, path).latents, before)
+    old = Episode.load(folder / "0.npz")
+    Episode(255 - old.frames, old.actions, old.success, "square", "other", 0).save(folder / "0.npz")
+    os.utime(folder / "0.npz", (time.time() + 5,) * 2)
+    after = load_clips([folder], codec, path).latents
+    assert not torch.equal(after[0], before[0])
+    assert torch.equal(after[1], before[1])
+
+
+def test_hard_frames_survive_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = Judged(np.zeros((2, 3, 4, 4, 3), np.uint8), np.array([[False, True, True], [False] * 3]))
+    rows, path = np.arange(2), tmp_path / "hardness.npy"
+
+    class Sure:
+        def score(self, frames: np.ndarray) -> np.ndarray:
+            return np.ones(len(frames), np.float32)
+
+    HardFrames(judged, rows, 1, path).look(Sure())  # type: ignore[arg-type]
+    known = np.load(path)
+
+    def stopped(file: BinaryIO, array: np.ndarray) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        HardFrames(judged, rows, 1, path).look(Sure())  # type: ignore[arg-type]
+    np.testing.assert_array_equal(np.load(path), known)
+    HardFrames(judged, rows, 1, path)
 
 
 def test_unknown_keys_and_stages_are_refused(tmp_path: Path) -> None:

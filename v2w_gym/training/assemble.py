@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from v2w_gym.config import from_dict, to_dict
+from v2w_gym.config import from_dict, load, to_dict
 from v2w_gym.envs.world import ActionSpec, DetectorSpec, write_hashes
 from v2w_gym.world_model.codec import FrameCodec
-from v2w_gym.world_model.loading import read_module
+from v2w_gym.world_model.diffusion import ScheduleConfig
+from v2w_gym.world_model.loading import SCHEDULE, read_module
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.unet import VideoUNet
 from v2w_gym.world_model.vid2world import Vid2World
@@ -24,7 +25,8 @@ class AssembleConfig:
 
     Attributes:
         codec: folder of the trained codec.
-        unet: folder of the fine-tuned network.
+        unet: folder of the fine-tuned network; the schedule that it was trained with lies beside it, as
+            ``v2w train`` leaves it, else it is the default.
         name: short name of the world.
         version: raise it whenever results could change.
         frame_size: ``[h, w]`` in pixels.
@@ -69,11 +71,13 @@ def assemble(config: AssembleConfig, out: str | Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = to_dict(config)
     parts = {key: facts.pop(key) for key in ("codec", "unet", "detector_weights", "starts", "reality")}
+    schedule = Path(config.unet).parent / SCHEDULE
     model = Vid2World(
         FrameCodec.from_pretrained(config.codec),
         read_module(VideoUNet, config.unet),
         config.frame_size,
-        sampler=config.sampler,
+        load(ScheduleConfig, schedule) if schedule.is_file() else None,
+        config.sampler,
     )
     (out / "world.json").write_text(json.dumps(facts, indent=2) + "\n")
     model.codec.vae.half()

@@ -76,6 +76,7 @@ def train(config: CodecConfig, out: str | Path) -> bool:
     codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loop = Loop(codec, config.loop, out)
     still = np.median(frames[0][:: max(1, len(frames[0]) // 400)], axis=0)
+    usual = torch.from_numpy(frames[0][:: max(1, len(frames[0]) // 1000)])
     background = torch.from_numpy(still)[None].float().to(loop.device)
 
     def batch(rng: np.random.Generator, size: int) -> torch.Tensor:
@@ -98,30 +99,30 @@ def train(config: CodecConfig, out: str | Path) -> bool:
         return {"loss": reconstruction + config.kl_weight * kl, "mse": error.square().mean(), "kl": kl}
 
     def sample(folder: Path, step: int) -> None:
-        normalised = _normalised(codec, heldout)
+        normalised = _normalised(codec, usual)
         shown = heldout[::5, ::4].flatten(0, 1)[:32]
         save_grid(
             folder / f"sample-{step:06d}.png", [shown, normalised.decode(normalised.encode(shown)).cpu()]
         )
 
     done = loop.fit(batch, loss, sample)
-    loop.with_average(lambda: _finish(codec, heldout, out))
+    loop.with_average(lambda: _finish(codec, usual, heldout, out))
     return done
 
 
 def _normalised(codec: FrameCodec, frames: torch.Tensor) -> FrameCodec:
-    """The same network with the mean and deviation of its latents in its config."""
-    flat = frames.flatten(0, 1)
+    """The same network with the mean and deviation of its latents of ``(n, h, w, 3)`` in its config."""
     with torch.no_grad():
-        raw = torch.cat([codec.vae.encode(codec.pixels(part)).latent_dist.mode() for part in flat.split(256)])
+        parts = [codec.vae.encode(codec.pixels(part)).latent_dist.mode() for part in frames.split(256)]
+    raw = torch.cat(parts)
     codec.vae.register_to_config(
         latents_mean=raw.mean((0, 2, 3)).tolist(), latents_std=raw.std((0, 2, 3)).tolist()
     )
     return FrameCodec(codec.vae).eval()
 
 
-def _finish(codec: FrameCodec, heldout: torch.Tensor, out: Path) -> None:
-    normalised = _normalised(codec, heldout)
+def _finish(codec: FrameCodec, usual: torch.Tensor, heldout: torch.Tensor, out: Path) -> None:
+    normalised = _normalised(codec, usual)
     normalised.save_pretrained(out / "codec")
     flat = heldout.flatten(0, 1)
     error = normalised.decode(normalised.encode(flat)).cpu().float() - flat.float()

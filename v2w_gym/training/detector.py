@@ -9,6 +9,7 @@ emphasis distorts probabilities. The verdict that counts is per episode: any fra
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,8 +117,10 @@ class HardFrames:
             np.abs(detector.score(self.judged.frames[row]) - self.judged.flags[row]) for row in self.rows
         ]
         hardness = np.stack(wrong).astype(np.float64)
-        with self.path.open("wb") as file:
+        unfinished = self.path.with_suffix(".partial")
+        with unfinished.open("wb") as file:
             np.save(file, hardness)
+        os.replace(unfinished, self.path)
         self._set(hardness)
 
     def _set(self, hardness: npt.NDArray[np.float64]) -> None:

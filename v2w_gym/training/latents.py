@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,10 @@ class Clips:
 def load_clips(
     folders: Sequence[str | Path], codec: FrameCodec, codec_path: str | Path, limit: int | None = None
 ) -> Clips:
-    """Latents and actions of the first ``limit`` episodes of each folder, which caches them in a file."""
+    """Latents and actions of the first ``limit`` episodes of each folder, which caches them in a file.
+
+    A cache that is older than one of its episodes is made anew.
+    """
     parts = [_load_folder(Path(folder), codec, Path(codec_path), limit) for folder in folders]
     actions = [part.actions for part in parts]
     kept = None if any(a is None for a in actions) else torch.cat([a for a in actions if a is not None])
@@ -59,7 +63,8 @@ def _load_folder(folder: Path, codec: FrameCodec, codec_path: Path, limit: int |
     weights = next(codec_path.glob("*.safetensors")).read_bytes()
     name = hashlib.sha256(weights + "".join(f.name for f in episodes.files).encode()).hexdigest()[:12]
     cache = folder / f"latents-{name}.pt"
-    if not cache.exists():
+    newest = max(file.stat().st_mtime for file in episodes.files)
+    if not cache.exists() or cache.stat().st_mtime < newest:
         latents, actions = [], []
         for episode in tqdm(episodes, total=len(episodes), desc=f"encoding {folder.name}", mininterval=5):
             latents.append(codec.encode(torch.from_numpy(episode.frames)).half())
@@ -68,6 +73,8 @@ def _load_folder(folder: Path, codec: FrameCodec, codec_path: Path, limit: int |
         stored = {"latents": torch.stack(latents)}
         if len(actions) == len(latents):
             stored["actions"] = torch.stack(actions)
-        torch.save(stored, cache)
+        unfinished = cache.with_suffix(f".{os.getpid()}.partial")  # several processes may train together
+        torch.save(stored, unfinished)
+        os.replace(unfinished, cache)
     stored = torch.load(cache, weights_only=True)
     return Clips(stored["latents"], stored.get("actions"))

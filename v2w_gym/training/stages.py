@@ -56,7 +56,7 @@ def settings(cls: type[T], config: str | Path, overrides: Sequence[str] = ()) ->
     Raises:
         ValueError: unknown key or value.
     """
-    values: dict[str, Any] = yaml.safe_load(Path(config).read_text())
+    values: dict[str, Any] = yaml.safe_load(Path(config).read_text()) or {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:

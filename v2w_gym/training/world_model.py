@@ -9,6 +9,7 @@ stepped.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from v2w_gym.config import to_dict
 from v2w_gym.training.latents import Clips, load_clips
 from v2w_gym.training.lessons import Lesson, Lessons, imagine
 from v2w_gym.training.loop import Loop, LoopConfig, Losses
@@ -26,7 +28,7 @@ from v2w_gym.world_model.causalize import Transfer, causalize
 from v2w_gym.world_model.codec import FrameCodec
 from v2w_gym.world_model.diffusion import Diffusion, ScheduleConfig, trailing_timesteps
 from v2w_gym.world_model.dynamics import LatentDynamics
-from v2w_gym.world_model.loading import read_module
+from v2w_gym.world_model.loading import SCHEDULE, read_module
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.timeline import clip, twin
 from v2w_gym.world_model.unet import VideoUNet
@@ -95,7 +97,7 @@ def pretrain(config: VideoConfig, out: str | Path) -> bool:
     def sample(folder: Path, step: int) -> None:
         given = clips.draw(np.random.default_rng(0), 4, config.clip_frames).latents.to(loop.device)
         z = torch.randn(given.shape, generator=torch.Generator().manual_seed(0)).to(loop.device)
-        levels = trailing_timesteps(20)
+        levels = trailing_timesteps(20, config.schedule.num_train_timesteps)
         for now, then in zip(levels, [*levels[1:], -1], strict=True):
             level = torch.full(z.shape[:2], now, device=z.device)
             v = unet(z, level, None, None, given[:, 0], axis)
@@ -104,7 +106,7 @@ def pretrain(config: VideoConfig, out: str | Path) -> bool:
         save_film(folder / f"sample-{step:06d}.mp4", films)
 
     done = loop.fit(batch, loss, sample)
-    loop.finish(unet)
+    _finish(loop, unet, config)
     return done
 
 
@@ -206,5 +208,14 @@ def finetune(config: VideoConfig, out: str | Path) -> bool:
         save_film(folder / f"sample-{step:06d}.mp4", films)
 
     done = loop.fit(batch, TwinLoss(unet, config), sample)
-    loop.finish(unet)
+    _finish(loop, unet, config)
     return done
+
+
+def _finish(loop: Loop, unet: VideoUNet, config: VideoConfig) -> None:
+    """Write the network, and beside it the schedule, without which its weights mean nothing."""
+    loop.finish(unet)
+    if loop.rank == 0:
+        file = loop.out / SCHEDULE
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(to_dict(config.schedule), indent=2) + "\n")

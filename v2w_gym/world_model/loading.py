@@ -12,6 +12,8 @@ from v2w_gym.weights import fill_strictly, read_weights
 
 M = TypeVar("M", bound=ModelMixin)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+SCHEDULE = "scheduler/scheduler_config.json"
+"""Where the noise schedule lies, beside the folder of the network that was trained with it."""
 
 
 def read_module(kind: type[M], folder: str | Path, dtype: torch.dtype = torch.float32, **changes: Any) -> M:

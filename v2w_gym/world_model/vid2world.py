@@ -17,7 +17,7 @@ from v2w_gym.shapes import FramesLike, action_tensor, frames_to_tensor
 from v2w_gym.world_model.codec import MOST, FrameCodec
 from v2w_gym.world_model.diffusion import ScheduleConfig
 from v2w_gym.world_model.dynamics import LatentDynamics
-from v2w_gym.world_model.loading import read_module
+from v2w_gym.world_model.loading import SCHEDULE, read_module
 from v2w_gym.world_model.parts import Chunks
 from v2w_gym.world_model.released.source import located
 from v2w_gym.world_model.room import SlotMemory, state_bytes
@@ -227,9 +227,8 @@ class Vid2World:
     def save_settings(self, path: str | Path) -> None:
         """Write what ``save_pretrained`` writes beside the parts."""
         folder = Path(path)
-        (folder / "scheduler").mkdir(parents=True, exist_ok=True)
-        schedule = json.dumps(to_dict(self.dynamics.diffusion.config), indent=2)
-        (folder / "scheduler" / "scheduler_config.json").write_text(schedule + "\n")
+        (folder / SCHEDULE).parent.mkdir(parents=True, exist_ok=True)
+        (folder / SCHEDULE).write_text(json.dumps(to_dict(self.dynamics.diffusion.config), indent=2) + "\n")
         world = folder / "world.json"
         values = json.loads(world.read_text()) if world.exists() else {}
         values |= {
@@ -273,7 +272,7 @@ class Vid2World:
             FrameCodec.from_pretrained(folder / "codec", dtype),
             read_module(VideoUNet, folder / "unet", dtype, **statistics),
             tuple(world["frame_size"]),
-            load(ScheduleConfig, folder / "scheduler" / "scheduler_config.json"),
+            load(ScheduleConfig, folder / SCHEDULE),
             settings,
             conditioner,
             world.get("action_bound", 1.0),

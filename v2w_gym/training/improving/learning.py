@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from v2w_gym.config import from_dict
+from v2w_gym.config import from_dict, load
 from v2w_gym.envs.world import World, write_hashes
 from v2w_gym.training.assemble import AssembleConfig, assemble
 from v2w_gym.training.credibility import FitConfig, fit
 from v2w_gym.training.improving.config import ImproveConfig
 from v2w_gym.training.world_model import VideoConfig, finetune
+from v2w_gym.world_model.diffusion import ScheduleConfig
+from v2w_gym.world_model.loading import SCHEDULE
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.unet import VideoUNet
 
@@ -40,6 +42,7 @@ def learn(config: ImproveConfig, world: World, plays: Sequence[Path], number: in
         heldout=config.heldout,
         codec=config.codec or str(world.folder / "codec"),
         unet=sizes,
+        schedule=load(ScheduleConfig, world.folder / SCHEDULE),
         loop=replace(how.loop, seed=config.seed + number),
         init=str(unet),
         action_dropout=how.action_dropout,
