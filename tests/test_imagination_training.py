@@ -3,27 +3,36 @@
 import dataclasses
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from dreamworld import RightJudge, bump_dream, bumps
+from dreamworld import Doubter, RightJudge, bump_dream, bumps
+from tqdm import tqdm
 
+from v2w_gym.cli import imagine
 from v2w_gym.config import from_dict, load
 from v2w_gym.data.episode import Episode
 from v2w_gym.policies.actor import Actor, ActorConfig
 from v2w_gym.policies.latent import LatentPolicy
 from v2w_gym.policies.registry import resolve
 from v2w_gym.training import stages
+from v2w_gym.training.imagination import trainer
 from v2w_gym.training.imagination.alarm import AlarmConfig
+from v2w_gym.training.imagination.cloning import CloneConfig, clone
 from v2w_gym.training.imagination.config import ImaginationConfig
 from v2w_gym.training.imagination.critic import CriticConfig
+from v2w_gym.training.imagination.journal import Journal
+from v2w_gym.training.imagination.judging import JudgeConfig, distilled
 from v2w_gym.training.imagination.learner import Learner, LearnerConfig
-from v2w_gym.training.imagination.probing import ProbeConfig
+from v2w_gym.training.imagination.probing import Look, ProbeConfig
+from v2w_gym.training.imagination.recordings import split
 from v2w_gym.training.imagination.rollout import Branches, unroll
 from v2w_gym.training.imagination.setting import Stage
-from v2w_gym.training.imagination.trainer import Trainer, train
+from v2w_gym.training.imagination.trainer import Trainer, claim, train
+from v2w_gym.training.loop import LoopConfig
 
 ROOT = Path(__file__).parents[1]
 SMALL = ActorConfig((4, 4), 2, 16)
@@ -117,9 +126,49 @@ def test_the_same_seed_gives_the_same_run_and_a_kill_changes_nothing(sound, tmp_
             assert torch.equal(value, ends[1][name][key]), (name, key)
 
 
-def test_other_settings_do_not_go_on(sound):
+def test_other_settings_do_not_go_on(sound, tmp_path):
     with pytest.raises(ValueError, match="a run with another slots; give it the same settings"):
         trainer_in(sound, config_of(slots=16))
+    claim(config_of(), tmp_path)  # killed before the first checkpoint: a clone, a judge may lie there
+    with pytest.raises(ValueError, match="a run with another seed"):
+        train(config_of(seed=1), tmp_path)
+
+
+def test_a_line_that_was_cut_is_made_again(tmp_path):
+    journal = Journal(tmp_path, 0)
+    for update in (1, 2):
+        journal.write(update, {"minutes": 0.5})
+    journal.path.write_text(journal.path.read_text() + '{"update": 3, "minu')
+    again = Journal(tmp_path, 2)
+    again.write(3, {"minutes": 0.7})
+    assert [line["update"] for line in again.lines()] == [1, 2, 3]
+
+
+def test_an_episode_stays_on_its_side_whatever_lies_beside_it():
+    found = bumps(40)
+    files = tuple(Path(f"{i:03d}.npz") for i in range(40))
+    few, many = (dataclasses.replace(found, files=files).part(np.arange(n)) for n in (20, 40))
+    for share in (0.05, 0.3):
+        sides = [[{file.name for file in side.files} for side in split(part, share)] for part in (few, many)]
+        assert all(learned and held and not learned & held for learned, held in sides)
+        assert not sides[0][0] & sides[1][1]  # what was learned from is never looked at later
+    assert [len(part) for part in split(few.part(np.arange(2)), 1e-9)] == [1, 1]
+    with pytest.raises(ValueError, match="at least 2 recorded episodes"):
+        split(few.part(np.zeros(3, np.intp)), 0.5)
+
+
+def test_a_clone_is_made_where_the_run_is():
+    loop = LoopConfig(steps=2, batch_size=4, precision="fp32", device="meta")
+    actor, found = Actor((1, 4, 4), 2, SMALL), bumps(4)
+    before = actor.head.weight.clone()
+    with tempfile.TemporaryDirectory() as folder:
+        clone(CloneConfig(loop=loop), found, actor, "", Path(folder))
+    assert actor.head.weight.device.type == "cpu"
+    assert (actor.head.weight != before).any()
+
+
+def test_reality_begins_from_the_starts_of_the_ranking(tiny_world):
+    assert imagine._seeds(str(tiny_world), 3) == [7, 42, 43]
 
 
 def test_a_planted_exploit_raises_the_alarm_and_stops(tmp_path):
@@ -128,7 +177,8 @@ def test_a_planted_exploit_raises_the_alarm_and_stops(tmp_path):
     run = trainer_in(tmp_path, config, judge=RightJudge(fooled=True))
     assert not run.fit()
     assert run.stopped == "alarm"
-    assert "agreement fell" in lines(tmp_path)[-1]["alarm"][0]
+    assert "agreement fell" in lines(tmp_path)[-2]["alarm"][0]
+    assert lines(tmp_path)[-1]["stopped"] == "alarm"
     assert looks(tmp_path)[-1] > looks(tmp_path, "look_confirmed")[-1] + 0.3
     assert not trainer_in(tmp_path, config).fit()  # it stays stopped
 
@@ -139,6 +189,65 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path):
     run.best.score = 1.0
     assert not run.fit()
     assert (run.stopped, run.learner.updates) == ("patience", 4)
+
+
+def finds(run, monkeypatch, *found):
+    """Let the run look once for each of ``found``: (won, confirmed)."""
+    for won, confirmed in found:
+        seen = Look(tuple(won), confirmed, credibility=0.9)
+        monkeypatch.setattr(trainer, "look", lambda *_, seen=seen: seen)
+        run._look(tqdm(disable=True))
+
+
+def test_a_look_that_is_as_good_as_the_best_is_no_better_one(tmp_path, monkeypatch):
+    run = trainer_in(tmp_path, config_of(look=ProbeConfig(4, 16, 8, patience=2)))
+    finds(run, monkeypatch, ([True], 0.4), ([True], 0.5), ([True], 0.5))
+    assert not run.stopped
+    finds(run, monkeypatch, ([True], 0.5))
+    assert run.stopped == "patience"
+
+
+def test_reality_is_a_trust_that_only_optimism_lowers(tmp_path, monkeypatch):
+    """By the same starts: the first four of a look."""
+    run = trainer_in(tmp_path, config_of(look=ProbeConfig(4, 16, 8, real=4)))
+    real = {"flags": [True, False, False, False]}
+    monkeypatch.setattr(run, "_real", lambda files: real["flags"])
+    won = [True] * 2 + [False] * 2
+    finds(run, monkeypatch, ([*won, *won], 0.5), ([*won, *[True] * 4], 0.5))
+    real["flags"] = [True] * 4
+    finds(run, monkeypatch, ([*won, *[True] * 4], 0.5))
+    assert run.alarm.state_dict()["trusts"]["reality"] == [0.75, 0.75, 1.0]
+    assert looks(tmp_path, "look_real") == [0.25, 0.25, 1.0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("doubt", "anchor"), [("ignore", 1e-3), ("weigh", 1e-3), ("cut", 0.0)])
+def test_it_learns_with_doubt_and_anchor_and_goes_on(tmp_path, doubt, anchor):
+    learner = dataclasses.replace(QUICK, anchor=anchor)
+
+    def run(updates, folder):
+        config = config_of(learner=learner, doubt=doubt, updates=updates)
+        trained = trainer_in(folder, config, believer=Doubter(), doubt=doubt)
+        assert trained.fit()
+
+    run(20, tmp_path / "whole")
+    run(8, tmp_path / "parts")
+    run(20, tmp_path / "parts")
+    assert told(tmp_path / "whole") == told(tmp_path / "parts")
+    assert looks(tmp_path / "whole")[-1] >= 0.9
+    assert all(0 < value < 1 for value in looks(tmp_path / "whole", "look_credibility"))
+    moved = [line["divergence"] for line in lines(tmp_path / "whole") if "divergence" in line]
+    assert len(moved) == (19 if anchor else 0)
+    assert all(np.isfinite(moved))
+
+
+def test_the_first_steps_of_the_actor_are_small(tmp_path):
+    """Adam's are of full length whatever the gradient is worth, and would throw a warm start about."""
+    config = config_of(learner=dataclasses.replace(QUICK, warmup=3), updates=12, look=ProbeConfig(50, 4, 2))
+    trainer_in(tmp_path, config).fit()
+    off = [line["ratio_off"] for line in lines(tmp_path) if "ratio_off" in line]
+    assert len(off) == 9
+    assert off[0] < 0.5 * np.mean(off[3:])
 
 
 def test_the_anchor_holds_the_actor_back():
@@ -168,6 +277,18 @@ def test_unknown_and_senseless_settings_are_errors():
         from_dict(ImaginationConfig, {"data": ["x"], "init": "a", "clone": {"teacher": "linear"}})
     with pytest.raises(ValueError, match="least < start < most"):
         ActorConfig(start=2.0)
+    for kind, values in (
+        (ProbeConfig, {"every": 0}),
+        (ProbeConfig, {"real": -1}),
+        (LearnerConfig, {"range_floor": 0.0}),
+        (LearnerConfig, {"anchor": -1.0}),
+        (JudgeConfig, {"episodes": 1}),
+        (CloneConfig, {"episodes": 0}),
+    ):
+        with pytest.raises(ValueError, match=r"at least|above|not be negative"):
+            kind(**values)
+    with pytest.raises(ValueError, match="the judge needs at least 2"):
+        distilled(bumps(1), RightJudge(), JudgeConfig(), 0, Path("nowhere.pt"))
 
 
 def record(folder, count=4, frames=7):

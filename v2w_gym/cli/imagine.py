@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from pathlib import Path
 
 from v2w_gym.cli.command import Command
@@ -36,6 +38,7 @@ def _imagine(arguments: argparse.Namespace) -> int:
 
     if arguments.real and arguments.compare < 1:
         raise ValueError("--real needs a number of starts: --compare 50 --real")
+    sys.path.append(os.getcwd())  # a teacher beside the user is found by module:attr
     out: Path = arguments.out
     done = stages.run("imagination", arguments.config, out, arguments.overrides)
     ended = "done" if done else f"stopped before its end, {out / 'progress.jsonl'} says why"
@@ -61,9 +64,9 @@ def _compare(out: Path, episodes: int, real: bool) -> None:
     if real:
         from v2w_gym.data.reality import run_policy
 
+        seeds = _seeds(world, episodes)
         for name, policy in policies.items():
-            outcomes = run_policy(policy, range(episodes))
-            rows[name]["real"] = sum(outcomes.values()) / episodes
+            rows[name]["real"] = sum(run_policy(policy, seeds).values()) / episodes
     (out / "comparison.json").write_text(
         json.dumps({"episodes": episodes, "policies": rows}, indent=1) + "\n"
     )
@@ -72,6 +75,20 @@ def _compare(out: Path, episodes: int, real: bool) -> None:
         row = rows[name]
         measured = f"{row['real']:.2f}" if "real" in row else "   -"
         print(f"{name:8s} {row['imagined']:8.2f}   {measured}")
+
+
+def _seeds(world: str, episodes: int) -> list[int]:
+    """Those of Meta-World that belong to the starts of a ranking."""
+    from v2w_gym.envs.world import World
+
+    starts = World.open(world).starts()
+    seeds = [starts.by_id(start).seed for start in starts.ids[:episodes]]
+    if None in seeds:
+        raise ValueError(
+            f"the starts of world {world!r} bear no seeds of Meta-World, so reality cannot begin from them; "
+            "leave --real out"
+        )
+    return [seed for seed in seeds if seed is not None]
 
 
 IMAGINE = {"imagine": Command("train a policy in imagination, or go on with it", _add_imagine, _imagine)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ class CloneConfig:
         behaviours: only episodes of these, e.g. ``expert``; none takes all.
         episodes: at most so many.
         noise: largest deviation of the noise on a latent; imagined ones are a little off.
-        loop: the item of a batch is a frame.
+        loop: the item of a batch is a frame. Its device is not read: that of the run is taken.
     """
 
     teacher: str | None = None
@@ -40,6 +40,13 @@ class CloneConfig:
             steps=600, batch_size=128, learning_rate=1e-3, warmup=50, ema=0.99, precision="fp32"
         )
     )
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1 or self.noise < 0:
+            raise ValueError(
+                "a clone needs episodes of at least 1 and a noise of at least 0, "
+                f"got {self.episodes} and {self.noise:g}"
+            )
 
 
 def clone(config: CloneConfig, recordings: Recordings, actor: Actor, instruction: str, out: Path) -> None:
@@ -61,7 +68,7 @@ def clone(config: CloneConfig, recordings: Recordings, actor: Actor, instruction
     wanted = chosen.actions if teacher is None else _taught(teacher, chosen, instruction)
     latents = chosen.latents[:, : wanted.shape[1]].flatten(0, 1)
     labels = wanted.flatten(0, 1).to(latents.device)
-    loop = Loop(actor, config.loop, out)
+    loop = Loop(actor, replace(config.loop, device=str(latents.device)), out)
 
     def batch(rng: np.random.Generator, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         picked = torch.from_numpy(rng.integers(0, len(latents), size)).to(latents.device)

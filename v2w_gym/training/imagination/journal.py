@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 _YOUNG = 20.0  # seconds
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that a kill leaves as it was or as it shall be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
 
 
 class Journal:
@@ -27,7 +36,7 @@ class Journal:
         self.path, self.picture = out / "progress.jsonl", out / "progress.png"
         self._events = _events(out / "tensorboard", update) if tensorboard else None
         kept = [line for line in self.lines() if line["update"] <= update] if update else []
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._drawn = time.monotonic()
         self._minutes = max((line["minutes"] for line in kept), default=0.0)
 
@@ -37,10 +46,12 @@ class Journal:
         return float(self._minutes)
 
     def lines(self) -> list[dict[str, Any]]:
-        """All lines so far."""
+        """All whole lines so far; a full disk or a kill may have cut the last one."""
         if not self.path.exists():
             return []
-        return [json.loads(line) for line in self.path.read_text().splitlines()]
+        return [
+            json.loads(line) for line in self.path.read_text().splitlines(keepends=True) if line[-1:] == "\n"
+        ]
 
     def write(self, update: int, values: Mapping[str, Any]) -> None:
         """Add a line."""

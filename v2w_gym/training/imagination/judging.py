@@ -5,6 +5,7 @@ that learned from it to read latents, which saves the decoding.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,13 @@ class JudgeConfig:
     learning_rate: float = 2e-3
     noise: float = 0.3
     channels: tuple[int, ...] = (32, 48)
+
+    def __post_init__(self) -> None:
+        if min(self.episodes, self.batch_size) < 2 or self.steps < 1 or self.noise < 0:
+            raise ValueError(
+                "a judge needs episodes and batch_size of at least 2, steps of at least 1 and a noise of at "
+                f"least 0, got {self.episodes}, {self.batch_size}, {self.steps} and {self.noise:g}"
+            )
 
 
 class Decoded:
@@ -107,7 +115,15 @@ def distilled(
 
     Returns:
         The head, and the share of frames of checking episodes on which both give the same verdict.
+
+    Raises:
+        ValueError: fewer than two episodes.
     """
+    if len(recordings) < 2:
+        raise ValueError(
+            f"the judge needs at least 2 episodes to branch from, got {len(recordings)}; record more: "
+            "v2w record --help"
+        )
     rows = np.linspace(0, len(recordings) - 1, min(config.episodes, len(recordings))).astype(int)
     chosen = recordings.part(rows)
     named = f"{detector.hash} {config} {seed} {[file.name for file in chosen.files]}"
@@ -123,7 +139,9 @@ def distilled(
     _learn(head, chosen.latents[~checks].flatten(0, 1), scores[~checks].flatten(), config, seed)
     agreement = _agreement(head.eval(), chosen.latents[checks].flatten(0, 1), scores[checks].flatten())
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"key": key, "weights": head.state_dict(), "agreement": agreement}, path)
+    partial = path.with_suffix(".partial")
+    torch.save({"key": key, "weights": head.state_dict(), "agreement": agreement}, partial)
+    os.replace(partial, path)
     return head, agreement
 
 

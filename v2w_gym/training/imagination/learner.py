@@ -34,7 +34,8 @@ class LearnerConfig:
         actor_rate: learning rate of the actor.
         critic_rate: learning rate of the critic.
         grad_clip: largest norm of the gradient of either.
-        warmup: updates in which the critic learns alone.
+        warmup: updates in which the critic learns alone; over as many that follow the actor's rate rises step
+            by step, since the first steps of Adam are of full length whatever the gradient is worth.
         range_floor: smallest divisor of advantages, see ``returns.ReturnRange``.
         critic: sizes of the critic.
     """
@@ -56,10 +57,15 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         if not (0.0 <= self.discount <= 1.0 and 0.0 <= self.trace <= 1.0):
             raise ValueError(f"discount and trace must lie in 0..1, got {self.discount:g} and {self.trace:g}")
-        if min(self.epochs, self.parts) < 1 or self.clip <= 0:
+        if min(self.epochs, self.parts) < 1 or min(self.clip, self.range_floor) <= 0:
             raise ValueError(
-                "epochs and parts must be at least 1 and clip above 0, "
-                f"got {self.epochs}, {self.parts} and {self.clip:g}"
+                "epochs and parts must be at least 1, clip and range_floor above 0, "
+                f"got {self.epochs}, {self.parts}, {self.clip:g} and {self.range_floor:g}"
+            )
+        if min(self.warmup, self.entropy, self.anchor) < 0:
+            raise ValueError(
+                "warmup, entropy and anchor must not be negative, "
+                f"got {self.warmup}, {self.entropy:g} and {self.anchor:g}"
             )
 
 
@@ -97,14 +103,23 @@ class Learner:
         steps, told = self._judged(batch)
         sums: dict[str, torch.Tensor] = {}
         rounds = self.config.epochs * self.config.parts
-        for _ in range(self.config.epochs):
+        for epoch in range(self.config.epochs):
             order = torch.randperm(len(steps), generator=generator).to(steps.device)
-            for rows in order.chunk(self.config.parts):
+            for part, rows in enumerate(order.chunk(self.config.parts)):
+                self._ramp(epoch * self.config.parts + part)
                 for name, value in self._descend(steps[rows]).items():
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value / rounds
                 self.slow.follow(self.critic)
         self.updates += 1
         return {name: float(value) for name, value in {**told, **sums}.items()}
+
+    def _ramp(self, step: int) -> None:
+        """Set the actor's rate for a step of this update."""
+        config, rounds = self.config, self.config.epochs * self.config.parts
+        taken = (self.updates - config.warmup) * rounds + step + 1
+        share = min(1.0, taken / (config.warmup * rounds)) if config.warmup else 1.0
+        for group in self.optimizers["actor"].param_groups:
+            group["lr"] = config.actor_rate * max(0.0, share)
 
     def _judged(self, batch: TensorDict) -> tuple[TensorDict, dict[str, torch.Tensor]]:
         """The steps that count ``[n]``, with ``returns`` and ``advantage``, and what to tell of them."""

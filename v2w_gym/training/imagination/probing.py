@@ -34,20 +34,34 @@ class ProbeConfig:
     patience: int = 0
     real: int = 0
 
+    def __post_init__(self) -> None:
+        if min(self.every, self.episodes) < 1 or (self.steps is not None and self.steps < 1):
+            raise ValueError(
+                "a look needs every, episodes and steps of at least 1, "
+                f"got {self.every}, {self.episodes} and {self.steps}"
+            )
+        if self.patience < 0 or self.real < 0:
+            raise ValueError(f"patience and real must not be negative, got {self.patience} and {self.real}")
+
 
 @dataclass(frozen=True)
 class Look:
-    """What a look found; all in 0..1.
+    """What a look found.
 
     Attributes:
-        success: share of episodes that the judge, who gives the reward, calls a success.
-        confirmed: share that the auditor, who does not, calls a success as well.
-        credibility: mean over the imagined steps; 1 where the world cannot tell.
+        won: whether the judge, who gives the reward, calls an episode a success; one for each start.
+        confirmed: share, 0..1, that the auditor, who gives none, calls a success as well.
+        credibility: mean over the imagined steps, 0..1; 1 where the world cannot tell.
     """
 
-    success: float
+    won: tuple[bool, ...]
     confirmed: float
     credibility: float
+
+    @property
+    def success(self) -> float:
+        """Share of episodes that the judge calls a success, 0..1."""
+        return sum(self.won) / len(self.won)
 
     @property
     def agreement(self) -> float:
@@ -93,7 +107,7 @@ def look(dream: Dream, auditor: LatentJudge, actor: Actor, starts: Recordings, s
         if len(on) < len(alive):
             state, alive = state[on], alive[on]
     return Look(
-        success=float((won <= steps).float().mean()),
+        won=tuple((won <= steps).tolist()),
         confirmed=float(confirmed.float().mean()),
         credibility=float(torch.cat(believed).mean()) if believed else 1.0,
     )

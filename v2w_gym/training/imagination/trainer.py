@@ -6,6 +6,7 @@ that was killed and goes on from its checkpoint is the run that was never stoppe
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from v2w_gym.config import to_dict
 from v2w_gym.policies.latent import LatentPolicy
 from v2w_gym.training.imagination.alarm import ExploitationAlarm
 from v2w_gym.training.imagination.config import ImaginationConfig
-from v2w_gym.training.imagination.journal import Journal
+from v2w_gym.training.imagination.journal import Journal, write_whole
 from v2w_gym.training.imagination.learner import Learner
 from v2w_gym.training.imagination.probing import look
 from v2w_gym.training.imagination.rollout import Branches, unroll
@@ -29,6 +30,24 @@ from v2w_gym.world_model.vid2world import Vid2World
 
 _FREE = ("updates", "max_minutes", "tensorboard", "threads", "device")
 """Settings that may change between two starts of a run."""
+
+
+def claim(config: ImaginationConfig, out: Path) -> None:
+    """Make ``out`` the folder of a run with these settings, or see that it is.
+
+    Raises:
+        ValueError: it holds a run with other settings.
+    """
+    path = out / "settings.json"
+    now = {name: value for name, value in to_dict(config).items() if name not in _FREE}
+    if path.exists():
+        before = json.loads(path.read_text())
+        if changed := [name for name, value in now.items() if before.get(name) != value]:
+            raise ValueError(
+                f"{out} holds a run with another {', '.join(changed)}; give it the same settings, or "
+                "another --out"
+            )
+    write_whole(path, json.dumps(now, indent=1) + "\n")
 
 
 @dataclass
@@ -42,8 +61,9 @@ class _Best:
 class Trainer:
     """A run and all that its next update depends on.
 
-    ``out`` holds ``checkpoint.pt``, ``progress.jsonl``, ``progress.png``, ``start.safetensors`` (before the
-    first update), ``policy.safetensors`` (the best look) and ``last.safetensors``.
+    ``out`` holds ``settings.json``, ``checkpoint.pt``, ``progress.jsonl``, ``progress.png``,
+    ``start.safetensors`` (before the first update), ``policy.safetensors`` (the best look) and
+    ``last.safetensors``.
 
     Args:
         config: settings.
@@ -63,40 +83,46 @@ class Trainer:
         self.alarm, self.best = ExploitationAlarm(config.alarm), _Best()
         self.branches: Branches | None = None
         self.stopped = ""
-        out.mkdir(parents=True, exist_ok=True)
+        claim(config, out)
         self._resume()
         self.journal = Journal(out, learner.updates, config.tensorboard)
         self._earlier, self._began = self.journal.minutes, time.monotonic()
 
     def fit(self) -> bool:
         """Run to ``config.updates``; False if the time limit, the alarm or patience stopped it before."""
-        config = self.config
-        bar = tqdm(
+        config, learner = self.config, self.learner
+        with tqdm(
             total=config.updates,
-            initial=self.learner.updates,
+            initial=learner.updates,
             desc=self.out.name,
             unit="update",
             mininterval=5.0,
-        )
-        if self.learner.updates == 0:
-            self._keep("start")
-            self._look(bar)
-        while self.learner.updates < config.updates and not self.stopped:
-            told = self._update()
-            bar.update()
-            now = self.learner.updates
-            self.journal.write(now, {"minutes": self._minutes(), **told})
-            bar.set_postfix(success=f"{told['success']:.2f}", returns=f"{told['return']:.2f}", refresh=False)
-            if now % config.look.every == 0 or now == config.updates:
+        ) as bar:
+            if learner.updates == 0:
+                self._keep("start")
                 self._look(bar)
-            if now % config.checkpoint_every == 0 or self.stopped or now == config.updates:
-                self._save()
-                if config.max_minutes and self._seconds() > 60 * config.max_minutes:
-                    self.stopped = self.stopped or "time"
-        bar.close()
+            while learner.updates < config.updates and not self.stopped:
+                self._go_on(bar)
         self._keep("last")
         self.journal.close()
-        return self.learner.updates >= config.updates
+        return learner.updates >= config.updates
+
+    def _go_on(self, bar: Any) -> None:
+        """An update, and the look and the checkpoint that follow it."""
+        config, told = self.config, self._update()
+        now = self.learner.updates
+        bar.update()
+        self.journal.write(now, {"minutes": self._minutes(), **told})
+        bar.set_postfix(success=f"{told['success']:.2f}", returns=f"{told['return']:.2f}", refresh=False)
+        over = now >= config.updates
+        if now % config.look.every == 0 or over:
+            self._look(bar)
+        if now % config.checkpoint_every == 0 or self.stopped or over:
+            self._save()
+            if config.max_minutes and not over and self._seconds() > 60 * config.max_minutes:
+                self.stopped = self.stopped or "time"
+        if self.stopped:
+            self.journal.write(now, {"minutes": self._minutes(), "stopped": self.stopped})
 
     def _update(self) -> dict[str, float]:
         config, update = self.config, self.learner.updates
@@ -152,14 +178,15 @@ class Trainer:
         found = look(stage.dream, stage.auditor, self.learner.actor, starts, stage.horizon)
         trusts = {"credibility": found.credibility, "agreement": found.agreement}
         real = self._real(starts.files) if config.look.real else None
-        if real is not None:
-            trusts["reality"] = 1.0 - abs(found.success - real)
+        if real is not None:  # a policy that does better in reality exploits nothing
+            trusts["reality"] = 1.0 - max(0.0, float(np.mean(found.won[: len(real)])) - float(np.mean(real)))
         alarms = self.alarm.look(found.success, trusts)
         for alarm in alarms:
             bar.write(f"alarm at update {self.learner.updates}: {alarm}")
         self.best.looks += 1
-        if found.confirmed >= self.best.score:
-            self.best = _Best(found.confirmed)
+        if found.confirmed >= self.best.score:  # of equal ones the last, which has learned more
+            waited = 0 if found.confirmed > self.best.score else self.best.looks
+            self.best = _Best(found.confirmed, waited)
             self._keep("policy")
         if alarms and config.alarm.stop:
             self.stopped = "alarm"
@@ -173,25 +200,27 @@ class Trainer:
             "look_agreement": found.agreement,
         }
         if real is not None:
-            told["look_real"] = real
+            told["look_real"] = float(np.mean(real))
         if alarms:
             told["alarm"] = [str(alarm) for alarm in alarms]
         self.journal.write(self.learner.updates, told)
         self.journal.draw_now_and_then()
-        reality = "" if real is None else f", real {real:.2f}"
+        reality = "" if real is None else f", real {np.mean(real):.2f}"
         bar.write(
             f"look at update {self.learner.updates}: success {found.success:.2f}, confirmed "
             f"{found.confirmed:.2f}, credibility {found.credibility:.2f}{reality}"
         )
 
-    def _real(self, files: tuple[Path, ...]) -> float:
-        """Success in Meta-World from the starts of the first held-out recordings."""
+    def _real(self, files: tuple[Path, ...]) -> list[bool]:
+        """Outcomes in Meta-World from the starts of the first held-out recordings."""
         from v2w_gym.data.episode import Episode
         from v2w_gym.data.reality import run_policy
 
-        seeds = [Episode.load(file).seed for file in files[: self.config.look.real]]
-        outcomes = run_policy(self._policy(), seeds)
-        return sum(outcomes.values()) / len(outcomes)
+        found: list[bool] = []
+        for file in files[: self.config.look.real]:
+            episode = Episode.load(file)
+            found += run_policy(self._policy(), [episode.seed], episode.task).values()
+        return found
 
     def _policy(self) -> LatentPolicy:
         assert self.model is not None  # else there would be no reality to speak of
@@ -208,13 +237,9 @@ class Trainer:
     def _minutes(self) -> float:
         return round(self._earlier + self._seconds() / 60, 3)
 
-    def _settings(self) -> dict[str, Any]:
-        return {name: value for name, value in to_dict(self.config).items() if name not in _FREE}
-
     def _save(self) -> None:
         """Write the checkpoint; a kill while writing leaves the one before."""
         state = {
-            "settings": self._settings(),
             "learner": self.learner.state_dict(),
             "alarm": self.alarm.state_dict(),
             "best": [self.best.score, self.best.looks],
@@ -230,12 +255,6 @@ class Trainer:
             return
         device = self.stage.branch_from.latents.device
         state = torch.load(path, weights_only=True, map_location=device)
-        changed = [k for k, v in self._settings().items() if state["settings"].get(k) != v]
-        if changed:
-            raise ValueError(
-                f"{self.out} holds a run with another {', '.join(changed)}; give it the same settings, or "
-                "another --out"
-            )
         self.learner.load_state_dict(state["learner"])
         self.alarm.load_state_dict(state["alarm"])
         self.best = _Best(*state["best"])
@@ -256,5 +275,6 @@ def train(config: ImaginationConfig, out: str | Path) -> bool:
     if config.threads:
         torch.set_num_threads(config.threads)
     out = Path(out)
+    claim(config, out)  # before anything that takes long, and that the next call would take for its own
     stage, actor, model = set_up(config, out)
     return Trainer(config, stage, Learner(actor, config.learner), out, model).fit()

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from v2w_gym.training.imagination.journal import write_whole
+
 
 def write_json(path: Path, values: Any) -> None:
     """Write a file that a reader never sees half of."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(values, indent=1) + "\n")
-    os.replace(partial, path)
+    write_whole(path, json.dumps(values, indent=1) + "\n")
 
 
 class Notes:
