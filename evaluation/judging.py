@@ -54,7 +54,7 @@ def judged(record: Record, found: Judgement, threshold: float) -> Record:
     return replace(
         record,
         verdict=found.verdict(threshold),
-        probability=None if found.probability is None else round(found.probability, 4),
+        probability=None if found.probability is None else float(f"{found.probability:.4g}"),
         reason=found.reason,
         tokens=record.tokens + found.tokens,
         cost=sum(known) if known else None,

@@ -17,12 +17,14 @@ from typing import Any, Literal
 from v2w_gym.config import from_dict
 from v2w_gym.envs.integrity import verify
 from v2w_gym.envs.world import World
+from v2w_gym.evaluation.protocol import Protocol
 from v2w_gym.evaluation.stats import Confusion
 
 Kind = Literal["imagined", "recorded"]
 
 CHECK = "judge_check.json"
 _REPORT = "detector/report.json"
+_RULE = "any"  # by which the report of a detector counts episodes
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,15 @@ class Errors:
 
 
 def errors_of(
-    world: World, detector_hash: str, folder: str | Path | None = None, given: str | Path | None = None
+    world: World, protocol: Protocol, folder: str | Path | None = None, given: str | Path | None = None
 ) -> Errors:
-    """What is known of the errors of the detector or judge that ``detector_hash`` names.
+    """What is known of the errors of the detector or judge that gave verdicts under ``protocol``.
+
+    A detector's report counts verdicts by the rule ``any``, and says nothing of those by another.
 
     Args:
         world: may ship the report of its detector.
-        detector_hash: as in ledgers.
+        protocol: names detector or judge, its threshold, and the rule of its verdicts.
         folder: of a ranking, in which the report of ``v2w judge-check`` may lie.
         given: that report, or its folder, in place of both.
 
@@ -61,16 +65,19 @@ def errors_of(
         if not path.is_file():
             raise FileNotFoundError(f"no report {path}; write one with v2w judge-check SPEC --clips FOLDER")
         report = _read(path)
-        if report.get("hash") != detector_hash:
+        if not _is_about(report, protocol):
             raise ValueError(
-                f"{path} is about the judge {report.get('hash')}, these episodes were judged by "
-                f"{detector_hash}; check that one: v2w judge-check SPEC --clips FOLDER"
+                f"{path} is about the judge {report.get('hash')} from {report.get('threshold')} on, these "
+                f"episodes were judged by {protocol.detector_hash} from {protocol.threshold:g} on; check "
+                "that one: v2w judge-check SPEC --clips FOLDER"
             )
         return _errors(report)
     beside = None if folder is None else Path(folder) / CHECK
-    if beside is not None and beside.is_file() and (report := _read(beside)).get("hash") == detector_hash:
+    if beside is not None and beside.is_file() and _is_about(report := _read(beside), protocol):
         return _errors(report)
-    if world.config.detector.kind == "none" or world.detector().hash != detector_hash:
+    if protocol.success_rule != _RULE or world.config.detector.kind == "none":
+        return Errors()
+    if world.detector().hash != protocol.detector_hash:
         return Errors()
     imagined = shipped_confusion(world)
     return Errors(imagined, recorded=None if imagined is None else shipped_confusion(world, "recorded"))
@@ -86,6 +93,12 @@ def keep_check(given: str | Path, folder: Path) -> None:
 
 def _check_file(given: str | Path) -> Path:
     return Path(given) / CHECK if Path(given).is_dir() else Path(given)
+
+
+def _is_about(report: Mapping[str, Any], protocol: Protocol) -> bool:
+    """Whether a judge's card is about the verdicts of ``protocol``: its hash does not name the threshold."""
+    threshold = report.get("threshold", protocol.threshold)  # cards from before it was kept have none
+    return (report.get("hash"), threshold) == (protocol.detector_hash, protocol.threshold)
 
 
 def _errors(report: Mapping[str, Any]) -> Errors:
@@ -115,7 +128,7 @@ def shipped_confusion(world: World, episodes: Kind = "imagined") -> Confusion | 
 
 def _counted(report: Mapping[str, Any], episodes: str) -> Confusion | None:
     found = [result for title, result in report.get("results", {}).items() if title.startswith(episodes)]
-    return confusion_from(found[-1]["per_episode"]) if found else None
+    return confusion_from(found[-1].get("per_episode", {})) if found else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -122,9 +122,7 @@ def rank(
     films = None if folder is None else Films(folder / "frames")
     filmed = chosen[:FILMED_STARTS]
     rollout = Rollout(opened, protocol, manifest.hash, device, sampler, films, filmed, asked)
-    reading = reading_of(
-        opened, protocol.detector_hash, folder, judge_check, calibrate=calibrate, sequential=early
-    )
+    reading = reading_of(opened, protocol, folder, judge_check, calibrate=calibrate, sequential=early)
     schedule = Schedule(rollout, chosen, batch_size, early=early)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

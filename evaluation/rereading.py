@@ -69,7 +69,7 @@ def reread(
         protocol=protocol,
         reading=reading_of(
             opened,
-            protocol.detector_hash,
+            protocol,
             file.parent,
             judge_check,
             calibrate=calibrate,
@@ -94,7 +94,7 @@ def reread(
 
 def reading_of(
     world: World,
-    detector_hash: str,
+    protocol: Protocol,
     folder: str | Path | None = None,
     judge_check: str | Path | None = None,
     *,
@@ -105,14 +105,14 @@ def reading_of(
 
     Args:
         world: where they come from.
-        detector_hash: of the detector or judge that gave the verdicts.
+        protocol: the conditions of their verdicts.
         folder: of the ranking.
         judge_check: as in ``rank``.
         calibrate: as in ``rank``.
         sequential: the plan, where the ranking might end early.
     """
     return Reading(
-        **vars(errors_of(world, detector_hash, folder, judge_check)),
+        **vars(errors_of(world, protocol, folder, judge_check)),
         calibrate=calibrate,
         credible_from=world.credible_from,
         sequential=sequential,

@@ -13,6 +13,7 @@ from v2w_gym.envs.world import World
 from v2w_gym.evaluation import second
 from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.judging import judged, judgements, opened
+from v2w_gym.evaluation.labelled import errors_of, keep_check
 from v2w_gym.evaluation.ledger import Ledger, Record
 from v2w_gym.evaluation.manifest import Provenance
 from v2w_gym.evaluation.protocol import Protocol
@@ -80,7 +81,7 @@ def rescore(
         everything: ask about all episodes, although the judge is the same; needs ``out``.
         out: folder for the ledger of another judge; films are linked, or copied.
         world: where the ranking was made; default: where its last run opened the world.
-        judge_check: as in ``rank``.
+        judge_check: as in ``rank``; it is copied to the folder of the verdicts.
         batch_size: clips that are shown together.
         device: where the judge runs.
         command: what the user typed, for the report; default: this call.
@@ -88,8 +89,8 @@ def rescore(
 
     Raises:
         FileNotFoundError: no such ledger, judge or world.
-        ValueError: an empty ledger, no known judge, another judge without ``out``, or an ``out`` that holds
-            something else.
+        ValueError: an empty ledger, no known judge, another judge without ``out``, an ``out`` that holds
+            something else, or a card of another judge.
     """
     file = ledger_file(path)
     ledger, provenance = Ledger(file), Provenance.load(file)
@@ -98,6 +99,8 @@ def rescore(
     asked, named = opened(_last_judge(provenance, file) if judge is None else judge, device)
     place, told = open_world(world, provenance, file), told_before(file.parent)
     protocol = protocol_of(ledger.records, provenance, told, place, file)
+    if judge_check is not None:  # before anybody is asked or paid
+        errors_of(place, second.protocol_by(asked, protocol), given=judge_check)
     show = _Show(asked, place.config.fps, batch_size, progress)
     before = list(ledger.records)
     if out is None:
@@ -111,7 +114,9 @@ def rescore(
         theirs = opinion.begin(ledger, Path(out), str(place.folder))
         todo, folder = opinion.missing(before, theirs.records), Path(out)
     tally = show.run(todo, Films(folder / "frames"), theirs.append)
-    sources = reread(folder, world=place, failures=failures_in(told), judge_check=judge_check)
+    if judge_check is not None:
+        keep_check(judge_check, folder)
+    sources = reread(folder, world=place, failures=failures_in(told))
     publish(folder, sources)
     return Rescored(sources.summary, folder, *tally, before, theirs.records)
 

@@ -54,20 +54,23 @@ class Opinion:
         if folder.resolve() == ledger.path.parent.resolve():
             raise ValueError(f"other verdicts need a folder of their own, got the ledger's {folder}")
         path, manifests = folder / LEDGER, [self._manifest(name) for name in self._names(ledger.records)]
+        ours = {manifest.hash for manifest in manifests}
         there = Ledger(path).records if path.exists() else []
         if strange := {r.detector_hash for r in there if r.detector_hash != self.judge.hash}:
             raise ValueError(
                 f"{path} holds verdicts of {', '.join(sorted(strange))}, this judge is {self.judge.hash}; "
                 "give it another --out (in Python: out=)"
             )
-        if manifests:
-            check_alike(path, there, Provenance.load(path), manifests[0], force=False)
+        if manifests:  # episodes of unlike runs that were mixed there may be mixed here
+            others = [record for record in there if record.manifest not in ours]
+            check_alike(path, others, Provenance.load(path), manifests[0], force=False)
         folder.mkdir(parents=True, exist_ok=True)
         theirs = Ledger(path)
         with theirs.locked():
             known = Provenance.load(path)
-            for manifest in manifests if not theirs.records else ():
-                known = known.with_run(manifest, self.command, world, self.named)
+            for manifest in manifests:
+                if manifest.hash not in known.manifests:
+                    known = known.with_run(manifest, self.command, world, self.named)
             known.save(path)
         films, own = Films(ledger.path.parent / "frames"), Films(folder / "frames")
         for record in ledger.records:
@@ -83,7 +86,7 @@ class Opinion:
     def _unasked(self, record: Record) -> Record:
         known = record.manifest in self.provenance.manifests
         manifest = self._manifest(record.manifest) if known and record.manifest else None
-        protocol = self._judged(self.protocol) if manifest is None else manifest.protocol
+        protocol = protocol_by(self.judge, self.protocol) if manifest is None else manifest.protocol
         return replace(
             record,
             verdict="unscorable",
@@ -105,15 +108,12 @@ class Opinion:
     def _manifest(self, name: str) -> Manifest:
         """A manifest of the episodes, with this judge in place of theirs."""
         manifest = self.provenance.manifests[name]
-        return replace(manifest, protocol=self._judged(manifest.protocol))
+        return replace(manifest, protocol=protocol_by(self.judge, manifest.protocol))
 
-    def _judged(self, protocol: Protocol) -> Protocol:
-        return replace(
-            protocol,
-            success_rule=CLIP,
-            threshold=float(self.judge.threshold),
-            detector_hash=self.judge.hash,
-        )
+
+def protocol_by(judge: ClipJudge, protocol: Protocol) -> Protocol:
+    """``protocol`` with ``judge`` in place of whoever gave the verdicts."""
+    return replace(protocol, success_rule=CLIP, threshold=float(judge.threshold), detector_hash=judge.hash)
 
 
 def format_agreement(first: Sequence[Record], second: Sequence[Record]) -> str:

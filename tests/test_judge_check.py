@@ -21,6 +21,7 @@ from v2w_gym.evaluation.judge_check import JudgeCheckConfig, check_judge, format
 from v2w_gym.evaluation.judge_check.attacks import UNRELATED, attacks, near_misses
 from v2w_gym.evaluation.judge_check.clips import Labelled, read_clips
 from v2w_gym.evaluation.labelled import errors_of
+from v2w_gym.evaluation.protocol import Protocol
 from v2w_gym.evaluation.stats import Confusion, cohen_kappa
 from v2w_gym.policies.simple import StillPolicy
 from v2w_gym.rewards.judge import Clip, Judgement
@@ -155,6 +156,28 @@ def test_without_recognised_successes_nothing_is_passed(clips: Path) -> None:
     assert "what it takes" in format_card(report)
 
 
+def test_a_red_team_that_could_try_nothing_is_not_withstood(clips: Path, tmp_path: Path) -> None:
+    class Away(Careful):
+        def judge(self, clips: Sequence[Clip]) -> list[Judgement]:
+            self.asked += len(clips)
+            return [Judgement(None, "connection refused", tokens=2, cost=0.5) for _ in clips]
+
+    away = Away()
+    report = check(away, clips, tmp_path, episodes=3)
+    assert {p["verdict"] for p in report["red_team"]} == {"not run"}
+    assert not report["passed"]
+    spent = check(away, clips, tmp_path, episodes=3)["spent"]
+    paid = (2 * away.asked, 0.5 * away.asked)
+    assert (spent["tokens"], spent["cost"]) == paid, "what was paid for no answer is paid"
+
+
+def test_a_clip_that_is_shown_twice_is_paid_once(clips: Path) -> None:
+    judge = Careful()
+    report = check(judge, clips, each=4)
+    assert report["spent"]["clips"] == judge.asked, "near misses are among the labelled clips"
+    assert report["spent"]["tokens"] == 3 * judge.asked
+
+
 def test_near_misses_move_like_successes_and_end_near_them(clips: Path) -> None:
     labelled = read_clips(clips)
     found = near_misses(labelled, 50)
@@ -178,6 +201,10 @@ def test_attacks_do_what_they_say() -> None:
     assert made["blank frames"][0].clip.frames.std(axis=(0, 1, 2)).max() == 0
     assert made["swapped instruction"][0].clip.instruction == UNRELATED
     assert (made["swapped instruction"][0].clip.frames == whole).all()
+    still = Labelled("c", Clip(np.repeat(whole[-1:], FRAMES, axis=0), "push right"), True)
+    made = {attack.name: attack.clips for attack in attacks([still], [still, one], most=1, seed=0)}
+    for name in ("shuffled frames", "first frame only", "reversed clip"):
+        assert [one.name for one in made[name]] == ["a"], "a clip that is as it was misleads nobody"
     other = Labelled("b", Clip(film(0), "push left"), False)
     made = {attack.name: attack.clips for attack in attacks([one, other], [one], most=5, seed=0)}
     assert made["swapped instruction"][0].clip.instruction == "push left"
@@ -191,7 +218,8 @@ def test_videos_with_labels(tmp_path: Path, kind: str) -> None:
         entry = {"good.mp4": {"success": True, "instruction": "push"}, "bad.mp4": False}
         (tmp_path / "labels.json").write_text(json.dumps(entry))
     else:
-        (tmp_path / "labels.csv").write_text("file,success,instruction\ngood.mp4,yes,push\nbad.mp4,0,push\n")
+        rows = "file,success,instruction\ngood.mp4,yes,push\nbad.mp4,0,push\n"
+        (tmp_path / "labels.csv").write_text(rows, encoding="utf-8-sig")  # as spreadsheets do
     found = read_clips(tmp_path, instruction="shove" if kind == "json" else None)
     assert [(one.name, one.success) for one in found] == [("bad", False), ("good", True)]
     assert found[0].clip.frames.shape == (FRAMES, SIDE, SIDE, 3)
@@ -216,23 +244,54 @@ def test_videos_without_a_readable_label_are_refused(tmp_path: Path) -> None:
         read_clips(tmp_path, instruction="push")
 
 
+def conditions(judge: str, *, threshold: float = 0.5, rule: str = "clip") -> Protocol:
+    """Of a ranking whose verdicts are those of ``judge``."""
+    return Protocol(0, rule, "push right", "tiny", 1, 6, threshold, "model", judge)
+
+
+def test_what_counts_verdicts_by_another_rule_or_threshold_corrects_nothing(
+    tmp_path: Path, tiny_world: Path
+) -> None:
+    shutil.copytree(tiny_world, tmp_path / "world")
+    counts = {"true_success": 8, "false_success": 1, "true_failure": 9, "false_failure": 2}
+    results = {"imagined episodes (any frame)": {"per_episode": counts}}
+    detector = World.open(tiny_world).detector().hash
+    report = tmp_path / "world" / "detector" / "report.json"
+    report.write_text(json.dumps({"hash": detector, "results": results}))
+    write_hashes(tmp_path / "world")
+    world, whole = World.open(tmp_path / "world"), Confusion(8, 1, 9, 2)
+    assert errors_of(world, conditions(detector, rule="any")).confusion == whole
+    for rule in ("last", "held_3"):
+        assert errors_of(world, conditions(detector, rule=rule)).confusion is None
+    card = tmp_path / "judge_check.json"
+    card.write_text(json.dumps({"hash": "mine", "threshold": 0.5, "results": results}))
+    assert errors_of(world, conditions("mine"), folder=tmp_path).confusion == whole
+    assert errors_of(world, conditions("mine", threshold=0.9), folder=tmp_path).confusion is None
+    with pytest.raises(ValueError, match=r"judged by mine from 0\.9 on"):
+        errors_of(world, conditions("mine", threshold=0.9), given=card)
+    card.write_text(json.dumps({"hash": "mine", "results": {"recorded clips": {}}}))
+    with pytest.raises(ValueError, match="per_episode lacks"):
+        errors_of(world, conditions("mine"), given=card)
+
+
 @pytest.mark.slow
 def test_the_card_of_a_judge_corrects_its_success_rates(
     clips: Path, tmp_path: Path, tiny_world: Path
 ) -> None:
     check(Careful(), clips, tmp_path)
     world = World.open(tiny_world)
-    found = errors_of(world, "careful", given=tmp_path)
+    found = errors_of(world, conditions("careful"), given=tmp_path)
     assert (found.confusion, found.labelled) == (Confusion(49, 1, 31, 1), "recorded")
-    assert errors_of(world, "careful", folder=tmp_path) == found
-    assert errors_of(world, "other", folder=tmp_path).confusion is None, "a card of another judge is none"
-    with pytest.raises(ValueError, match="about the judge careful"):
-        errors_of(world, "other", given=tmp_path / "judge_check.json")
+    assert errors_of(world, conditions("careful"), folder=tmp_path) == found
+    for other in (conditions("other"), conditions("careful", threshold=0.05)):
+        assert errors_of(world, other, folder=tmp_path).confusion is None, "a card of another judge is none"
+        with pytest.raises(ValueError, match=r"about the judge careful from 0\.5 on"):
+            errors_of(world, other, given=tmp_path / "judge_check.json")
     with pytest.raises(FileNotFoundError, match="judge-check"):
-        errors_of(world, "careful", given=tmp_path / "nothing")
+        errors_of(world, conditions("careful"), given=tmp_path / "nothing")
     shutil.copytree(tmp_path, tmp_path / "imagined")
     check(Careful(), clips, tmp_path / "imagined", imagined=True)
-    assert errors_of(world, "careful", given=tmp_path / "imagined").labelled == "imagined"
+    assert errors_of(world, conditions("careful"), given=tmp_path / "imagined").labelled == "imagined"
 
 
 @pytest.mark.slow

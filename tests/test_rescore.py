@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pytest
 from v2w_gym import cli
 from v2w_gym.data.episode import Episode
 from v2w_gym.evaluation import format_table, rank
+from v2w_gym.evaluation.judging import judged
 from v2w_gym.evaluation.ledger import Ledger
+from v2w_gym.evaluation.manifest import Provenance
 from v2w_gym.evaluation.publishing import PAGE
 from v2w_gym.evaluation.rescoring import rescore
-from v2w_gym.evaluation.second import format_agreement
+from v2w_gym.evaluation.second import Opinion, format_agreement
 from v2w_gym.rewards.judge import Clip, Judgement
 from v2w_gym.rewards.judges import open_judge
 
@@ -233,6 +236,67 @@ def test_without_films_there_is_nothing_to_show(whole: tuple[Path, dict[str, Any
     assert not (tmp_path / "out").exists()
 
 
+def test_a_card_of_another_judge_is_refused_before_anybody_is_asked(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    judge, card = Even(), tmp_path / "card.json"
+    for about in ({"hash": "odd"}, {"hash": "even", "threshold": 0.9}):
+        card.write_text(json.dumps({**about, "results": {"recorded clips": {"per_episode": CARD}}}))
+        with pytest.raises(ValueError, match="about the judge"):
+            rescore(whole[0], judge, out=tmp_path / "out", judge_check=card, progress=False)
+    assert judge.seen == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_opinion_on_unlike_runs_goes_on_where_it_was_stopped(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    file, known = whole[0] / "ledger.jsonl", Provenance.load(whole[0] / "ledger.jsonl")
+    (one,) = known.manifests.values()
+    other = replace(one, threads=64)
+    records = Ledger(file).records
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append([replace(r, manifest=other.hash) if i % 2 else r for i, r in enumerate(records)])
+    both = known.with_run(other, "v2w rank", "elsewhere")
+    opinion = Opinion(Even(), None, one.protocol, both, "v2w rescore")
+    for most in (4, len(records)):
+        theirs = opinion.begin(ledger, tmp_path / "second", "world")
+        todo = opinion.missing(ledger.records, theirs.records)[:most]
+        theirs.append([replace(r, verdict="failure", probability=0.0) for r in todo])
+    assert len(opinion.begin(ledger, tmp_path / "second", "world").records) == len(records)
+    kept = Provenance.load(theirs.path)
+    assert {r.manifest for r in theirs.records} == set(kept.manifests)
+    assert len(kept.runs) == len(kept.manifests) == 2
+
+
+def test_what_is_known_of_a_run_comes_along_although_it_is_from_later(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    file, known = whole[0] / "ledger.jsonl", Provenance.load(whole[0] / "ledger.jsonl")
+    (one,) = known.manifests.values()
+    later = replace(one, python="9.9")
+    first, *others = Ledger(file).records
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append([first])
+    for record in (first, replace(others[0], manifest=later.hash)):
+        ledger.append([record])
+        both = known.with_run(later, "v2w rank", "elsewhere")
+        opinion = Opinion(Even(), None, one.protocol, both, "v2w rescore")
+        theirs = opinion.begin(ledger, tmp_path / "second", "world")
+        theirs.append(
+            [replace(r, verdict="failure") for r in opinion.missing(ledger.records, theirs.records)]
+        )
+    assert {r.manifest for r in theirs.records} == set(Provenance.load(theirs.path).manifests)
+
+
+@pytest.mark.parametrize("said", [3.21e-5, 0.123449, 1.0, 0.0])
+def test_small_probabilities_are_kept(whole: tuple[Path, dict[str, Any]], said: float) -> None:
+    (record, *_) = Ledger(whole[0] / "ledger.jsonl").records
+    kept = judged(record, Judgement(said), threshold=1e-5)
+    assert kept.probability == pytest.approx(said, rel=1e-3)
+    assert kept.verdict == ("success" if said else "failure")
+
+
 def test_a_rule_of_frames_is_refused_for_a_judge_of_clips(tiny_world: Path) -> None:
     with pytest.raises(ValueError, match="one verdict per clip"):
         ranked(tiny_world, None, Odd(), success_rule="last")
@@ -255,5 +319,8 @@ def test_the_command_names_the_judge_and_asks_it_again(
     said = capsys.readouterr().out
     assert "0 episodes were shown" in said
     assert "98 labelled recorded episodes" in said, "the card was kept with the ranking"
-    assert cli.main(["rescore", str(out), "--all", "--out", str(tmp_path / "second")]) == 0
+    again = ["rescore", str(out), "--all", "--out", str(tmp_path / "second")]
+    assert cli.main([*again, "--judge-check", str(tmp_path / "card.json")]) == 0
     assert "the same verdict in 2 of 2" in capsys.readouterr().out
+    assert cli.main(["report", str(tmp_path / "second")]) == 0
+    assert "98 labelled recorded episodes" in capsys.readouterr().out, "and with the second opinion"

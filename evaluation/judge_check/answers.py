@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from v2w_gym.config import from_dict
 from v2w_gym.evaluation.judging import judgements
-from v2w_gym.rewards.judge import Clip, ClipJudge
+from v2w_gym.rewards.judge import Clip, ClipJudge, Judgement
 
 BATCH_SIZE = 16
 
@@ -25,9 +25,9 @@ class Answer:
     Attributes:
         probability: of success, 0..1; None where the judge could not tell.
         reason: as in a judgement.
-        tokens: read and written.
-        cost: in the currency of the judge's prices; None where no price is known.
-        seconds: of wall time, a share of those of its batch.
+        tokens: read and written, in all attempts.
+        cost: of them, in the currency of the judge's prices; None where no price is known.
+        seconds: of wall time in the last attempt, a share of those of its batch.
     """
 
     probability: float | None
@@ -49,18 +49,20 @@ class Answers:
     def __init__(self, judge: ClipJudge, path: Path | None = None, progress: bool = False) -> None:
         self._judge, self._path, self._progress = judge, path, progress
         self._known: dict[str, Answer] = {}
+        self._wanted: set[str] = set()
         if path is not None and path.is_file():
             for line in path.read_text().splitlines():
                 self._take(line)
 
     def of(self, clips: Sequence[Clip], name: str) -> list[Answer]:
-        """One answer per clip; what was unscorable before is asked again.
+        """One answer per clip; what was unscorable is asked again, and its price is added to that of before.
 
         Args:
             clips: to be judged.
             name: of what they are, for the progress bar.
         """
         digests = [self._digest(clip) for clip in clips]
+        self._wanted.update(digests)
         todo = {
             digest: clip
             for digest, clip in zip(digests, clips, strict=True)
@@ -71,13 +73,17 @@ class Answers:
             self._ask(waiting[begin : begin + BATCH_SIZE])
         return [self._known[digest] for digest in digests]
 
+    def all(self) -> list[Answer]:
+        """Of every clip that was asked about here, each once, however often it was shown."""
+        return [self._known[digest] for digest in sorted(self._wanted)]
+
     def _ask(self, batch: Sequence[tuple[str, Clip]]) -> None:
         began = time.monotonic()
         found = judgements(self._judge, [clip for _, clip in batch])
         seconds = (time.monotonic() - began) / len(batch)
         lines = []
         for (digest, _), one in zip(batch, found, strict=True):
-            answer = Answer(one.probability, one.reason, one.tokens, one.cost, round(seconds, 6))
+            answer = _after(self._known.get(digest), one, round(seconds, 6))
             self._known[digest] = answer
             lines.append(json.dumps({"clip": digest, **asdict(answer)}) + "\n")
         if self._path is not None:
@@ -106,3 +112,10 @@ class Answers:
         )
         digest.update(clip.frames.tobytes())
         return digest.hexdigest()[:24]
+
+
+def _after(before: Answer | None, found: Judgement, seconds: float) -> Answer:
+    """The answer of a further attempt."""
+    tokens = found.tokens + (before.tokens if before else 0)
+    costs = [cost for cost in (before.cost if before else None, found.cost) if cost is not None]
+    return Answer(found.probability, found.reason, tokens, sum(costs) if costs else None, seconds)

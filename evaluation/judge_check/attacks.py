@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -47,7 +48,7 @@ def attacks(
     seed: int,
     swapped: str | None = None,
 ) -> list[Attack]:
-    """All attacks; one without clips could not be made.
+    """All attacks; one without clips could not be made. A clip that a change leaves as it was is none.
 
     Args:
         labelled: all clips.
@@ -65,8 +66,9 @@ def attacks(
 
     def changed(name: str, question: str, because: str, change: Changed) -> Attack:
         rng = np.random.default_rng(seed)
-        chosen = [replace(one, clip=change(one.clip, rng)) for one in recognised[:most]]
-        return Attack(name, question, because, tuple(chosen))
+        made = ((one, replace(one, clip=change(one.clip, rng))) for one in recognised)
+        misleading = (fake for one, fake in made if not _alike(fake.clip, one.clip))
+        return Attack(name, question, because, tuple(islice(misleading, most)))
 
     return [
         changed(
@@ -106,6 +108,10 @@ def attacks(
             tuple(near_misses(labelled, most)),
         ),
     ]
+
+
+def _alike(first: Clip, second: Clip) -> bool:
+    return first.instruction == second.instruction and np.array_equal(first.frames, second.frames)
 
 
 def near_misses(labelled: Sequence[Labelled], most: int) -> list[Labelled]:

@@ -110,7 +110,6 @@ def check_judge(
     red = attacks(labelled, recognised, most=config.each, seed=config.seed, swapped=config.swapped)
     told = {attack.name: ask.of([one.clip for one in attack.clips], attack.name) for attack in red}
     probes = [_probe(attack, told[attack.name], judge.threshold, config) for attack in red]
-    everything = [*answers, *(answer for found in told.values() for answer in found)]
     report = {
         "judge": name or judge.hash,
         "hash": judge.hash,
@@ -119,8 +118,8 @@ def check_judge(
         "successes": sum(one.success for one in labelled),
         "results": {_title(config): _labelled(labelled, answers, judge.threshold)},
         "red_team": [probe.as_dict() for probe in probes],
-        "passed": all(probe.verdict != "fail" for probe in probes),
-        "spent": _spent(everything),
+        "passed": _passed(probes),
+        "spent": _spent(ask.all()),
         "config": asdict(config),
     }
     if folder is not None:
@@ -194,6 +193,12 @@ def _probe(attack: Attack, answers: Sequence[Answer], threshold: float, config: 
     return judged(
         attack.name, question, bound, wilson(successes=fooled, episodes=scored), says, unscorable=missing
     )
+
+
+def _passed(probes: Sequence[Finding]) -> bool:
+    """Whether no probe failed; a red team that could try nothing has not been withstood."""
+    ran = [probe for probe in probes if probe.verdict != "not run"]
+    return bool(ran) and all(probe.verdict == "pass" for probe in ran)
 
 
 def _spent(answers: Sequence[Answer]) -> dict[str, Any]:

@@ -129,8 +129,8 @@ def _labels(folder: Path, given: str | Path | None) -> dict[str, Any]:
     try:
         if file.suffix == ".json":
             return dict(json.loads(file.read_text()))
-        rows = list(csv.DictReader(file.open(newline="")))
-        return {row["file"]: row for row in rows}
+        with file.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets write a mark first
+            return {row["file"]: row for row in csv.DictReader(lines)}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{file} is no mapping from file to label ({error!r}); JSON: "

@@ -12,8 +12,8 @@ FAILED = 1
 
 def _add_judge_check(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Exit code: 0 if no probe of the red team fails, 1 if one does, 2 after an error. A probe passes "
-        "only if its whole 95 % interval keeps to the bound."
+        "Exit code: 0 if no probe of the red team fails, 1 if one does or none could run, 2 after an error. "
+        "A probe passes only if its whole 95 % interval keeps to the bound."
     )
     add = parser.add_argument
     add("judge", metavar="NAME|FILE.yaml", help="the judge")

@@ -1,9 +1,10 @@
 """A classifier of videos as a judge, such as VideoMAE fine-tuned on successes and failures (WMPO).
 
-Any model that transformers' ``AutoModelForVideoClassification`` loads will do. It reads a fixed number of
-frames: of the whole clip, evenly spaced, or of every window of consecutive frames, and a rule makes one
-judgement of the windows. WMPO (WM-PO/WMPO, reward_model/inference_videomae.py) slides a window of 8 frames,
-takes the sigmoid of the success logit, and calls an episode a success if any window reaches the threshold.
+A model that transformers' ``AutoModelForVideoClassification`` loads will do if it reads pictures and says how
+many: VideoMAE, ViViT, TimeSformer. It reads a fixed number of frames: of the whole clip, evenly spaced, or of
+every window of consecutive frames, and a rule makes one judgement of the windows. WMPO (WM-PO/WMPO,
+reward_model/inference_videomae.py) slides a window of 8 frames, takes the sigmoid of the success logit, and
+calls an episode a success if any window reaches the threshold.
 """
 
 from __future__ import annotations
