@@ -133,6 +133,7 @@ def test_reset_is_needed(tiny_world):
         "unknown observation": ({"obs_type": "state"}, "pixels"),
         "no steps": ({"horizon": 0}, "at least 1"),
         "unknown sampler key": ({"sampler": {"step": 1}}, "did you mean 'steps'"),
+        "no such device": ({"device": "gpu"}, "device must be"),
         "render mode": ({"render_mode": "ansi"}, "rgb_array"),
     }.values(),
 )

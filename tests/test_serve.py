@@ -422,6 +422,7 @@ def test_the_command_refuses_what_makes_no_sense(tiny_world, capsys):
         (["reward=dens"], "reward must be one of"),
         (["rewrad=dense"], "did you mean 'reward'"),
         (["dense"], "a setting looks like"),
+        (["sampler={"], "is no YAML"),
     ):
         assert cli.main(["serve", "--world", str(tiny_world), *arguments]) == 2
         assert message in capsys.readouterr().err

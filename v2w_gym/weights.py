@@ -29,6 +29,17 @@ def dtype_of(name: str) -> torch.dtype:
     return known[name]
 
 
+def check_device(name: str) -> None:
+    """Raise ``ValueError`` unless this machine and this PyTorch have the device ``name``."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).partition("\n")[0]
+        raise ValueError(
+            f'device must be "cpu" or one that PyTorch finds here, got {name!r}: {why}'
+        ) from error
+
+
 def read_weights(
     path: str | Path, dtype: torch.dtype | None = torch.float32
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -59,7 +59,10 @@ def _setting(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"a setting looks like reward=dense, got {text!r}")
-    return key, yaml.safe_load(value)
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the value of the setting {text!r} is no YAML: {error}") from error
 
 
 def _tell(url: str, world: str) -> None:

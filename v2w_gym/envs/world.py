@@ -39,6 +39,7 @@ from v2w_gym.world_model.base import Believer, WorldModel
 
 __all__ = ["ActionSpec", "DetectorSpec", "World", "WorldConfig", "write_hashes"]
 
+_MODEL = ("codec", "unet", "scheduler", "conditioner")
 _NOT_MODEL = ("detector", "starts", "credibility", "reality.json")
 _models: dict[tuple[str, ...], WorldModel] = {}  # weights are shared by all environments of the process
 
@@ -210,12 +211,13 @@ class World:
 
         Raises:
             FileNotFoundError: a weights file is missing.
-            ValueError: a weights file is damaged or foreign, or a preset, a sampler value or a dtype is
-                unknown.
+            ValueError: a weights file is damaged or foreign, or a preset, a sampler value, a dtype or a
+                device is unknown.
         """
-        from v2w_gym.weights import dtype_of
+        from v2w_gym.weights import check_device, dtype_of
         from v2w_gym.world_model.vid2world import Vid2World
 
+        check_device(device)
         values = self._checked_sampler({**self.sampler(sampler), **changes})
         version = configuration.config_hash(self.config) + self._written()
         key = (str(self.folder.resolve()), version, device, dtype, json.dumps(values, sort_keys=True))
@@ -233,11 +235,12 @@ class World:
 
         Raises:
             FileNotFoundError: a weights file is missing.
-            ValueError: a weights file is damaged or foreign, or a preset, a sampler value or a dtype is
-                unknown.
+            ValueError: a weights file is damaged or foreign, or a preset, a sampler value, a dtype or a
+                device is unknown.
         """
-        from v2w_gym.weights import dtype_of
+        from v2w_gym.weights import check_device, dtype_of
 
+        check_device(device)
         if not self.config.hashes:
             return self._of_stated_size(self.model(device, sampler, dtype=dtype))
         self._checked_sampler(self.sampler(sampler))
@@ -247,11 +250,11 @@ class World:
         return cast(WorldModel, deferred)
 
     def _written(self) -> str:
-        """When the files were written, where no hashes tell one version of them from another."""
+        """When the model's files were written, where no hashes tell one version of them from another."""
         if self.config.hashes:
             return ""
-        stats = ((path, path.stat()) for path in sorted(self.folder.rglob("*")) if path.is_file())
-        return str([(str(path), seen.st_size, seen.st_mtime_ns) for path, seen in stats])
+        files = (path for part in _MODEL for path in sorted((self.folder / part).rglob("*")))
+        return str([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files])
 
     def _checked_sampler(self, values: dict[str, Any]) -> dict[str, Any]:
         from v2w_gym.world_model.sampler import SamplerConfig
@@ -260,7 +263,7 @@ class World:
         return values
 
     def _verify_model(self) -> None:
-        parts = {name.split("/")[0] for name in self.config.hashes} | {"codec", "unet", "scheduler"}
+        parts = {name.split("/")[0] for name in self.config.hashes} | set(_MODEL)
         verify(self.folder, self.config.hashes, tuple(parts.difference(_NOT_MODEL)))
 
     def _of_stated_size(self, model: WorldModel) -> WorldModel:
