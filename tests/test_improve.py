@@ -104,7 +104,7 @@ def rows(out: Path) -> list[dict]:
 def test_a_round_plays_learns_and_checks(done, settings, tiny_world):
     out, reality = done
     assert reality.played == [(1, "random"), (2, "random")]
-    assert {10, 11, 12, 7, 42, 43, 99} == reality.taken
+    assert {0, 1, 2, 3, 10, 11, 12, 7, 42, 43, 99} == reality.taken
     first, second = rows(out)
     real = np.mean([episode(seed).succeeded for seed in range(100, 105)])
     assert (first["real_success"], first["episodes"]) == (real, 5)
@@ -234,6 +234,7 @@ def test_somebody_with_a_robot_is_told_what_to_record(settings, tmp_path):
         ({"world": "nowhere"}, "no world 'nowhere'"),
         ({"data": ("nowhere",)}, "no episodes"),
         ({"heldout": "nowhere"}, "no episodes"),
+        ({"heldout": "DATA"}, "heldout must be a folder that is none of data"),
         ({"train": {"updats": 3}}, "did you mean 'updates'"),
         ({"train": {"world": "x"}}, r"train\.world is set by the rounds"),
         ({"rounds": 0}, "rounds must be at least 1"),
@@ -241,6 +242,7 @@ def test_somebody_with_a_robot_is_told_what_to_record(settings, tmp_path):
 )
 def test_bad_input_is_refused_before_anything_is_recorded(settings, tmp_path, change, says):
     reality = ToyReality()
+    change = {key: settings.data[0] if value == "DATA" else value for key, value in change.items()}
     with pytest.raises((ValueError, FileNotFoundError), match=says):
         improve(dataclasses.replace(settings, **change), tmp_path / "out", reality, Replays())
     assert not reality.played
@@ -257,7 +259,7 @@ def test_meta_world_plays_no_seed_that_is_held_out():
     reality = MetaWorld(PlayConfig(first_seed=800_000))
     assert reality.seeds(2) == range(800_120, 800_240)
     world = World.open("Vid2World-DrawerClose-v0")
-    with pytest.raises((ValueError, ImportError), match=r"800239 is held out or measured|Meta-World"):
+    with pytest.raises((ValueError, ImportError), match=r"800239 is recorded or measured|Meta-World"):
         reality.check(world, 2, frozenset({800_239}))
 
 
@@ -334,7 +336,7 @@ def test_a_tiny_round_in_meta_world(tmp_path):
         },
     )
     taken = dataclasses.replace(config.play, first_seed=200)
-    with pytest.raises(ValueError, match="held out or measured"):
+    with pytest.raises(ValueError, match="recorded or measured"):
         improve(config, tmp_path / "no", open_reality(taken), Replays())
     assert improve(config, tmp_path / "out", open_reality(config.play), Replays()) is None
     (row,) = rows(tmp_path / "out")

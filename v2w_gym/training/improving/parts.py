@@ -23,7 +23,7 @@ class Reality(Protocol):
         Args:
             world: what it must fit.
             rounds: how often there will be play.
-            taken: seeds of held-out episodes and of measured starts, which must not be played.
+            taken: seeds of the recordings and of measured starts, which must not be played.
         """
         ...
 

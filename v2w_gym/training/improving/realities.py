@@ -39,7 +39,7 @@ class MetaWorld:
         played = range(self.seeds(1).start, self.seeds(rounds).stop)
         if clash := sorted(taken.intersection(played)):
             raise ValueError(
-                f"seeds {played.start}..{played.stop - 1} would be played, but {clash[0]} is held out or "
+                f"seeds {played.start}..{played.stop - 1} would be played, but {clash[0]} is recorded or "
                 "measured; choose another play.first_seed"
             )
 

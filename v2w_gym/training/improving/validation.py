@@ -44,6 +44,7 @@ def check(config: ImproveConfig, world: World, reality: Reality, rounds: int) ->
     _check_world(world)
     if not isinstance(config.train, str):
         imagination(config, str(world.folder), config.data, config.policy, 1)
+    _check_apart(config)
     for folder in (*config.data, config.heldout, *filter(None, [config.calibration])):
         episodes = EpisodeFolder(folder)
         check_episode(episodes[0], world.config, str(episodes.files[0]))
@@ -107,9 +108,17 @@ def _check_codec(codec: FrameCodec, config: ImproveConfig, world: World) -> None
         )
 
 
+def _check_apart(config: ImproveConfig) -> None:
+    """Raise if something that only checks is learned from, too."""
+    learned = {Path(folder).resolve() for folder in config.data}
+    for name, folder in (("heldout", config.heldout), ("calibration", config.calibration)):
+        if folder is not None and Path(folder).resolve() in learned:
+            raise ValueError(f"{name} must be a folder that is none of data, got {folder}")
+
+
 def taken_seeds(config: ImproveConfig, world: World) -> frozenset[int]:
-    """Seeds of the held-out episodes and of the starts from which reality was measured."""
-    folders = [config.heldout, *filter(None, [config.calibration])]
+    """Seeds of all recordings, and of the starts from which reality was measured."""
+    folders = [*config.data, config.heldout, *filter(None, [config.calibration])]
     taken = {_seed_of(file) for folder in folders for file in EpisodeFolder(folder).files}
     if world.ships_starts:
         starts = world.starts()
