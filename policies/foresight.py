@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from v2w_gym.data.episode import ActionArray, FrameArray
+from v2w_gym.policies.contract import world_contract
 from v2w_gym.registration import GENERIC_ID
 
 _ENDLESS = 2**31  # a plan may look past the end of the episode
@@ -32,6 +33,7 @@ class Foresight:
         low: ``(a,)``, smallest action.
         high: ``(a,)``, largest action.
         window: how many past frames the world looks at.
+        contract: of its actions.
 
     Raises:
         FileNotFoundError: no such world.
@@ -64,6 +66,7 @@ class Foresight:
             )
         self.low, self.high = envs.single_action_space.low, envs.single_action_space.high
         self.window = int(envs.world.window)
+        self.contract = world_contract(envs.world)
 
     def _envs(self, slots: int) -> Any:
         """A vector environment of so many slots; weights are shared among all of the process."""

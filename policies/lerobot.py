@@ -252,6 +252,11 @@ def from_spec(spec: str) -> Policy:
     """
     source, options = parse_spec(spec, _Options)
     world = options.opened()
+    if world is not None and options.contract is None:
+        raise ValueError(
+            "a LeRobot checkpoint does not say what its actions mean, so they cannot be made to fit a world; "
+            "say it in a file: contract=actions.yaml"
+        )
     parts = load_parts(source, options.device)
     framing = None if world is None else world.config.framing
     inputs = LeRobotInputs(parts.policy.config, options.state, options.camera, framing)

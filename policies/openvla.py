@@ -238,7 +238,7 @@ class _Options(Fit):
 
 
 def from_spec(spec: str) -> Policy:
-    """``openvla:FOLDER_OR_ID,unnorm_key=bridge_orig,trust_remote_code=true,world=WORLD,gripper=sticky``.
+    """``openvla:FOLDER_OR_ID,unnorm_key=KEY,trust_remote_code=true,world=WORLD,gripper=sticky``.
 
     With ``world``, actions are adapted to it and its black bars are taken off.
 

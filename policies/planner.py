@@ -90,6 +90,9 @@ class Planner(Chunked):
         privileged: gives the snapshot of slots, e.g. ``envs.snapshot`` of the environment that it acts in; it
             then thinks from the very state there, not from what it has seen. The noise stays its own.
 
+    Attributes:
+        contract: what the world that it thinks in takes; one that it acts in must take the same.
+
     Raises:
         FileNotFoundError: no such world.
         ValueError: numbers that do not fit one another, or a world whose actions cannot be planned.
@@ -115,6 +118,7 @@ class _Thoughts:
         self._foresight = Foresight(
             config.world, device=config.device, sampler=config.sampler, penalty=config.penalty
         )
+        self.contract = self._foresight.contract
         self._past = (config.history or self._foresight.window) - 1
         self._generators = SlotGenerators(stream=3)
         self._tasks: dict[int, str] = {}

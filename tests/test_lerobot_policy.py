@@ -249,7 +249,7 @@ def test_a_spec_opens_it_and_states_its_contract(checkpoint, tmp_path):
     assert policy.contract.rate == 10
     assert policy.contract.normaliser.file.startswith("policy_postprocessor_step_0.safetensors sha256:")
     assert resolve(f"lerobot:{folder},state=0.1/0.2,per_slot=true").contract is None
-    with pytest.raises(ValueError, match="does not say what its actions mean"):
+    with pytest.raises(ValueError, match=r"does not say what its actions mean.*contract=actions\.yaml"):
         resolve(f"lerobot:{folder},state=0.1/0.2,world=Vid2World-DrawerClose-v0")
     with pytest.raises(ValueError, match=r"lacks \['dz'\]"):
         resolve(

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from v2w_gym import policies
+from v2w_gym.envs.world import World
 from v2w_gym.policies.cem import Search, search
+from v2w_gym.policies.contract import ContractMismatch, check_contract
 from v2w_gym.policies.foresight import Foresight
 from v2w_gym.policies.planner import FOLDER, Planner, PlannerConfig
 
@@ -172,6 +174,14 @@ def test_it_thinks_from_all_that_it_has_seen_and_done(tiny_world, config, monkey
     planner.reset([TASK], [0])
     planner.act(observation)
     assert len(begun[-1][0][0]) == 1
+
+
+def test_a_world_of_other_actions_than_it_thinks_in_is_refused(tiny_world, config):
+    planner, world = Planner(config), World.open(tiny_world).config
+    assert "normaliser" not in check_contract(planner, world)
+    wider = dataclasses.replace(world.action, low=(-2.0,) * 4, high=(2.0,) * 4)
+    with pytest.raises(ContractMismatch, match="normaliser: got bounds"):
+        check_contract(planner, dataclasses.replace(world, action=wider))
 
 
 def test_a_plan_is_moved_on_and_competes(tiny_world, config):
