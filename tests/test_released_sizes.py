@@ -24,7 +24,17 @@ from v2w_gym.world_model.released.transfer import transfer
         (("model", "params", "parameterization"), "eps", "must be one of .'v'."),
         (("model", "params", "image_size"), 64, "image_size must be a list"),
         (("model", "params", "channels"), 8, r"must be equal, got \(8, 4, 4\)"),
-        (("model", "params", "unet_config", "params", "num_heads"), 8, "unknown keys in unet_config"),
+        (
+            ("model", "params", "unet_config", "params", "num_heads"),
+            8,
+            "unknown key .* in unet_config.params",
+        ),
+        (
+            ("model", "params", "unet_config", "params", "model_channels"),
+            "wide",
+            "model_channels must be int",
+        ),
+        (("model", "params", "unet_config", "params"), {}, "lacks the key.*model_channels"),
         (("model", "params", "first_stage_config", "params", "ddconfig", "chh"), 8, "did you mean 'ch'"),
         (("model", "params", "image_proj_stage_config", "params", "dpeth"), 8, "did you mean 'depth'"),
         (("model", "params", "cond_stage_config"), {"params": {"arch": "B-16"}}, "must be ViT-H-14"),

@@ -150,7 +150,8 @@ def test_the_full_size_has_the_released_number_of_tensors(actions, more):
     ("change", "message"),
     [
         ({"use_causal_attention": False}, "use_causal_attention must be True, got False"),
-        ({"num_heads": 8}, r"unknown keys in unet_config.params: \['num_heads'\]"),
+        ({"num_heads": 8}, "unknown key 'num_heads' in unet_config.params"),
+        ({"model_channels": None}, "model_channels must be int"),
         ({"in_channels": 4}, "twice out_channels"),
     ],
 )

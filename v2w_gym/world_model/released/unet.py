@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from v2w_gym.config import from_dict
 
 _RESIDUAL = (
     (r"in_layers\.0", "resnet.norm1"),
@@ -47,48 +50,73 @@ _READ = {  # names in the yaml and the only values that the public code and its 
     "conv_resample": True,
     "dims": 2,
 }
-_UNUSED = {"target", "dropout", "use_checkpoint", "use_fp16", "temporal_length"}
+_UNUSED = {"target", "dropout", "use_checkpoint", "use_fp16"}
+
+
+@dataclass(frozen=True)
+class UnetParams:
+    """What is left of ``unet_config.params``: the sizes, under their names in the yaml.
+
+    Attributes:
+        attention_resolutions: by how much a level that attends is smaller than the first.
+        addition_attention: whether a transformer over time follows the first convolution.
+        fs_condition: whether frames per second are read.
+        default_fs: where none are given.
+        temporal_length: frames of a clip.
+    """
+
+    in_channels: int
+    out_channels: int
+    model_channels: int
+    channel_mult: tuple[int, ...]
+    attention_resolutions: tuple[int, ...]
+    num_res_blocks: int
+    num_head_channels: int
+    context_dim: int
+    action_dim: int = 13
+    addition_attention: bool = False
+    fs_condition: bool = False
+    default_fs: int = 4
+    temporal_length: int = 16
 
 
 def unet_config(params: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of ``VideoUNet`` from ``unet_config.params`` of a released yaml.
 
     Raises:
-        ValueError: a setting that no released model has, or an unknown one.
+        ValueError: a setting that no released model has, an unknown one, or a missing one.
     """
-    given = dict(params)
+    given = {name: value for name, value in params.items() if name not in _UNUSED}
     for name, value in _READ.items():
         if given.pop(name, value) != value:
             raise ValueError(f"unet_config.params.{name} must be {value!r}, got {params[name]!r}")
-    width, factors = given.pop("model_channels"), given.pop("channel_mult")
-    resolutions, latents = given.pop("attention_resolutions"), given.pop("out_channels")
-    actions = given.pop("action_dim", 13)
-    if given.pop("in_channels") != 2 * latents:
-        raise ValueError(f"in_channels must be twice out_channels ({latents}): latent and first frame")
-    config = {
-        "latent_channels": latents,
-        "action_dim": actions,
-        "action_encoding": "table" if actions == 51 else "mlp",  # CS:GO's keys, clicks and mouse bins
-        "block_out_channels": [width * factor for factor in factors],
-        "attention_levels": [2**level in resolutions for level in range(len(factors))],
-        "layers_per_block": given.pop("num_res_blocks"),
+    sizes = from_dict(UnetParams, given, "unet_config.params")
+    if sizes.in_channels != 2 * sizes.out_channels:
+        raise ValueError(
+            f"in_channels must be twice out_channels ({sizes.out_channels}): latent and first frame"
+        )
+    return {
+        "latent_channels": sizes.out_channels,
+        "action_dim": sizes.action_dim,
+        "action_encoding": "table" if sizes.action_dim == 51 else "mlp",  # CS:GO's keys, clicks, mouse bins
+        "block_out_channels": [sizes.model_channels * factor for factor in sizes.channel_mult],
+        "attention_levels": [
+            2**level in sizes.attention_resolutions for level in range(len(sizes.channel_mult))
+        ],
+        "layers_per_block": sizes.num_res_blocks,
         "temporal_conv_layers": 4,
-        "attention_head_dim": given.pop("num_head_channels"),
+        "attention_head_dim": sizes.num_head_channels,
         "norm_num_groups": 32,
         "resnet_time_scale_shift": "default",
-        "window": params.get("temporal_length", 16),
+        "window": sizes.temporal_length,
         "causal": True,
         "temporal_norm": "clip",
-        "cross_attention_dim": given.pop("context_dim"),
-        "initial_attention_heads": 8 if given.pop("addition_attention", False) else 0,
-        "fps_condition": given.pop("fs_condition", False),
-        "default_fps": given.pop("default_fs", 4),
+        "cross_attention_dim": sizes.context_dim,
+        "initial_attention_heads": 8 if sizes.addition_attention else 0,
+        "fps_condition": sizes.fs_condition,
+        "default_fps": sizes.default_fs,
         "height_causal_out": True,
     }
-    unknown = sorted(set(given) - _UNUSED)
-    if unknown:
-        raise ValueError(f"unknown keys in unet_config.params: {unknown}")
-    return config
 
 
 def unet_rules(config: Mapping[str, Any]) -> list[tuple[str, str]]:
