@@ -301,6 +301,17 @@ def wait_for_nobody(websocket):
     raise AssertionError("it was let in")
 
 
+def test_a_number_called_seed_is_no_method():
+    class Numbered(ConstantPolicy):
+        seed = 3
+
+    with PolicyServer(lambda: Numbered([0.5] * 4), FREE) as server:
+        client = OpenpiClient(f"ws://127.0.0.1:{server.port}")
+        answer = client.infer({"observation/image": observed()["pixels"][0], "prompt": "go"})
+        client.close()
+    assert answer["actions"].tolist() == [[0.5] * 4]
+
+
 # both sides ours
 
 

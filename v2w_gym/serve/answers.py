@@ -52,7 +52,7 @@ class Answers:
         self._keys, self._renew = keys, renew
         self._lock = lock or contextlib.nullcontext()
         self._prompt: str | None = None
-        if hasattr(self._source, "seed"):
+        if callable(getattr(self._source, "seed", None)):  # many a policy keeps a number under that name
             self._source.seed([seed])
 
     def actions(self, observation: Any) -> ActionArray:
@@ -81,7 +81,7 @@ class Answers:
 
     def _begin(self, prompt: str) -> None:
         self._prompt = prompt
-        if hasattr(self._source, "reset"):
+        if callable(getattr(self._source, "reset", None)):
             self._source.reset([prompt], [_SLOT])
 
     def _parts(self, observation: Any) -> tuple[FrameArray, str]:
