@@ -92,6 +92,8 @@ def rescore(
         ValueError: an empty ledger, no known judge, another judge without ``out``, an ``out`` that holds
             something else, or a card of another judge.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     file = ledger_file(path)
     ledger, provenance = Ledger(file), Provenance.load(file)
     if not ledger.records:

@@ -216,6 +216,7 @@ def test_another_judge_gets_a_ledger_of_its_own(whole: tuple[Path, dict[str, Any
         ({"judge": Odd(), "everything": True}, "never replaced"),
         ({}, "say which"),
         ({"judge": Even(), "out": "here"}, "folder of their own"),
+        ({"judge": Odd(), "batch_size": -1}, "batch_size must be at least 1"),
     ],
 )
 def test_bad_requests_change_nothing(

@@ -300,6 +300,15 @@ def _questions(judge):
     return [Question(judge.config.prompt, "x", [clip().frames[0]], vote) for vote in range(1, 6)]
 
 
+@pytest.mark.parametrize("key", ["sk/with+slashes/0123456789==", 'sk"with\\quotes"0123456789'])
+def test_a_key_that_json_writes_otherwise_is_blotted_out_too(server, key, monkeypatch):
+    monkeypatch.setenv("V2W_TEST_KEY", key)
+    written = json.dumps(key).replace("/", "\\/")  # as PHP does
+    answer = Answer(b'{"fault": "no such key: ' + written[1:-1].encode() + b'"}', 401)
+    found = only(server, answer, key_variable="V2W_TEST_KEY")
+    assert "no such key: [key]" in found.reason
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_carry_neither_key_nor_frames(server, status, monkeypatch):
     monkeypatch.setenv("V2W_TEST_KEY", SECRET)

@@ -90,7 +90,12 @@ class Key:
     def without(self, text: str) -> str:
         """``text`` with the key blotted out, should a server repeat it; short ones are placeholders."""
         key = os.environ.get(self.variable or "", "").strip()
-        return text.replace(key, "[key]") if len(key) >= _SECRET else text
+        if len(key) < _SECRET:
+            return text
+        written = json.dumps(key)[1:-1]
+        for form in (key, written, written.replace("/", "\\/")):  # as it is, and as JSON may write it
+            text = text.replace(form, "[key]")
+        return text
 
 
 def post(
