@@ -272,3 +272,12 @@ def test_measured_rates_spread_more_than_true_ones() -> None:
     assert measured.var() > 1.3 * truth.var()
     assert drawn_in.var() == pytest.approx(truth.var(), rel=0.2)
     assert shrunk(np.array([0.3]), np.array([10])) == [0.3]
+
+
+def test_single_real_trials_promise_no_perfect_evaluator() -> None:
+    """One trial per policy always ends in 0 or 1; that says nothing of how far the true rates spread."""
+    single = noise_ceiling(
+        real_successes=[0, 1, 1, 0, 1, 0], real_episodes=[1] * 6, simulated_episodes=50, seed=0
+    )
+    assert single["pearson"].value < 0.9
+    assert single["pearson"].low < 0.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -83,3 +85,16 @@ def test_more_pairs_need_stronger_evidence() -> None:
 
 def test_letters_do_not_run_out() -> None:
     assert [letter(i) for i in (0, 25, 26, 53)] == ["a", "z", "a2", "b3"]
+
+
+@pytest.mark.parametrize("order", list(permutations("abc")))
+def test_a_pair_without_a_start_in_common_hides_no_other(order: tuple[str, ...]) -> None:
+    nothing = [float("nan")]
+    table = {
+        "a": [1.0] * 20 + nothing * 5,
+        "b": [0.0] * 20 + nothing * 5,
+        "c": nothing * 20 + [1.0] * 5,
+    }
+    groups = dict(zip(order, tie_groups([table[name] for name in order]), strict=True))
+    assert not set(groups["a"]) & set(groups["b"]), "20 of 20 starts differ"
+    assert set(groups["c"]) == set(groups["a"]) | set(groups["b"])

@@ -68,8 +68,8 @@ def shrunk(rates: Floats, episodes: npt.NDArray[np.int64]) -> Floats:
     """Rates ``(policies,)`` drawn towards their mean, so that they spread as the true rates do, not more."""
     if len(rates) < 2:
         return rates
-    luck = rates * (1 - rates) / np.maximum(episodes - 1, 1)  # unbiased variance of each measured rate
+    # unbiased variance of each measured rate; a single episode tells none, so it counts as luck alone
+    mean = rates.mean()
+    luck = np.where(episodes > 1, rates * (1 - rates) / np.maximum(episodes - 1, 1), mean * (1 - mean))
     true_spread = max(float(rates.var(ddof=1) - luck.mean()), 0.0)
-    return np.asarray(
-        rates.mean() + np.sqrt(true_spread / max(rates.var(ddof=1), 1e-12)) * (rates - rates.mean())
-    )
+    return np.asarray(mean + np.sqrt(true_spread / max(rates.var(ddof=1), 1e-12)) * (rates - mean))

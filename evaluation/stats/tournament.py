@@ -104,14 +104,16 @@ def letter(index: int) -> str:
 
 def _told_apart(outcomes: Floats, error: float) -> Sequence[frozenset[int]]:
     """Pairs that differ for sure, by Holm's procedure."""
-    pairs = [
-        (compare(first=outcomes[i], second=outcomes[j]).p_value, frozenset((i, j)))
+    compared = {
+        frozenset((i, j)): compare(first=outcomes[i], second=outcomes[j])
         for i, j in combinations(range(len(outcomes)), 2)
-    ]
+    }
+    # two that share no scored start have no p; NaN would spoil the order of all the others
+    pairs = [(pair.p_value if pair.starts else 1.0, who) for who, pair in compared.items()]
     pairs.sort(key=lambda pair: pair[0])
     found = []
     for done, (p_value, pair) in enumerate(pairs):
-        if not p_value <= error / (len(pairs) - done):
+        if p_value > error / (len(pairs) - done):
             break
         found.append(pair)
     return found
