@@ -37,9 +37,9 @@ class GuardedPolicy:
 
     def begin(self, instruction: Sequence[str], seeds: Sequence[int]) -> None:
         """Begin one episode per slot; ``seeds[i]`` is for the policy's own randomness in slot i."""
-        if hasattr(self._policy, "seed"):
+        if callable(getattr(self._policy, "seed", None)):  # many a policy keeps a number under that name
             _fenced("seed", lambda: self._policy.seed(list(seeds)))
-        if hasattr(self._policy, "reset"):
+        if callable(getattr(self._policy, "reset", None)):
             _fenced("reset", lambda: self._policy.reset(list(instruction), list(range(len(instruction)))))
 
     def act(self, observation: Mapping[str, Any], encode: Encode) -> tuple[Any, ActionArray]:

@@ -88,7 +88,8 @@ def rank(
             good policies are told apart with at most this probability; ``episodes`` are then the most. None
             runs all of them.
         calibrate: ``"affine"`` or ``"isotonic"``: tell for every policy what real success to expect, each by
-            what the other measured policies teach. Off by default, and said wherever it is used.
+            what the other measured policies teach. Off by default, and said wherever it is used, as it is
+            if reality knows too few policies for it.
         command: what the user typed, for the report; default: this call.
 
     Returns:
@@ -101,19 +102,21 @@ def rank(
         TypeError: an object that cannot act.
         ValueError: an unknown rule or start, too many episodes, or a ledger that is damaged, of other
             conditions or of an unlike run, or an unknown preset or value of the sampler, or an error rate
-            outside 0..0.5, or a calibration that reality knows too few policies for.
+            outside 0..0.5, or a ``reality.json`` of another form, or an unknown calibration.
         ContractMismatch: a policy whose ``contract`` says that its actions mean something else than the world
             takes them for.
     """
     began = time.monotonic()
-    guarded = _check_policies(policies)
+    policies = _by_name(policies)
+    guarded = {name: GuardedPolicy(policy) for name, policy in policies.items()}
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     opened = world if isinstance(world, World) else World.open(world)
     check_contracts(policies, opened)
     check_spaces(policies, opened)
     chosen = _choose_starts(opened, episodes, starts)
-    real = real_outcomes(opened.reality(), list(policies), chosen)
+    reality = opened.reality()
+    real, shaken = real_outcomes(reality, list(policies), chosen), shaken_success(reality, list(policies))
     early = None if stop_early is None else SequentialRanking(tuple(policies), episodes, stop_early)
     asked, named = (None, None) if judge is None else judging.opened(judge, device)
     protocol = _protocol(opened, seed, check_rule(success_rule), asked, device, sampler)
@@ -123,6 +126,7 @@ def rank(
     filmed = chosen[:FILMED_STARTS]
     rollout = Rollout(opened, protocol, manifest.hash, device, sampler, films, filmed, asked)
     reading = reading_of(opened, protocol, folder, judge_check, calibrate=calibrate, sequential=early)
+    audit = None if folder is None else find_audit(folder, opened)  # a damaged one is told before the work
     schedule = Schedule(rollout, chosen, batch_size, early=early)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +142,7 @@ def rank(
         starts=chosen,
         failures=schedule.failures,
         real=real,
-        shaken=shaken_success(opened.reality(), list(policies)),
+        shaken=shaken,
         protocol=protocol,
         reading=reading,
     )
@@ -148,7 +152,6 @@ def rank(
     summary["mixed"] = differences(records, known, manifest)
     summary["seconds"] = round(time.monotonic() - began, 1)
     if folder is not None and films is not None:
-        audit = find_audit(folder, opened)
         publish(folder, Sources(summary, records, chosen, filmed, films, opened.config.fps, known, audit))
     return summary
 
@@ -180,13 +183,15 @@ def _call(world: World, policies: Mapping[str, Any], episodes: int, seed: int, o
     )
 
 
-def _check_policies(policies: Mapping[str, Any]) -> dict[str, GuardedPolicy]:
+def _by_name(policies: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(policies, Mapping) or not policies:
         raise ValueError(
             f'policies must be a mapping from name to policy with at least one, such as {{"mine": policy}}, '
             f"got {policies!r}"
         )
-    return {str(name): GuardedPolicy(policy) for name, policy in policies.items()}
+    if odd := [name for name in policies if not isinstance(name, str)]:
+        raise ValueError(f"policies must be named by texts, got {odd[0]!r}; write {str(odd[0])!r}")
+    return dict(policies)
 
 
 def _choose_starts(world: World, episodes: int, starts: Sequence[str] | None) -> list[str]:

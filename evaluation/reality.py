@@ -2,7 +2,8 @@
 
 ``{"command": "...", "episodes": 100, "policies": {"bc-10": {"success": 0.41, "episodes": 100,
 "shaken": {"noise": 0.03, "success": 0.4}, "outcomes": {"seed-0000": true, ...}}}}``; ``outcomes`` may be left
-out where reality has no start ids, ``shaken`` where nobody has tried.
+out where reality has no start ids, ``shaken`` where nobody has tried. A trial that nobody could score has no
+outcome: its start is left out.
 """
 
 from __future__ import annotations
@@ -43,15 +44,28 @@ def shaken_success(
     """Real success over the same starts, first without, then with a little noise in the actions.
 
     Of those policies that were tried so.
+
+    Raises:
+        ValueError: ``reality.json`` does not have the form above.
     """
     known = (reality or {}).get("policies", {})
     tried = [name for name in policies if "shaken" in known.get(name, ())]
-    return {name: (float(known[name]["success"]), float(known[name]["shaken"]["success"])) for name in tried}
+    try:
+        return {
+            name: (float(known[name]["success"]), float(known[name]["shaken"]["success"])) for name in tried
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            'reality.json: "shaken" must look like {"noise": 0.03, "success": 0.4}, beside a "success" '
+            f"without noise; got something else for one of {tried} ({error!r})"
+        ) from error
 
 
 def _outcomes(name: str, entry: Any, starts: Sequence[str]) -> RealOutcomes:
     try:
         outcomes: Mapping[str, bool] = entry.get("outcomes") or {}
+        if odd := [start for start, ended in outcomes.items() if ended not in (0, 1)]:
+            raise ValueError(f"outcome {outcomes[odd[0]]!r} of start {odd[0]!r} is neither true nor false")
         if all(start in outcomes for start in starts):
             return RealOutcomes(
                 np.array([outcomes[start] for start in starts], dtype=np.float64), paired=True

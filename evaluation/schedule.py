@@ -71,9 +71,9 @@ class Schedule:
             bar_format=_BAR,
             disable=not progress,
         ) as bar:
-            size = len(self.starts) if self.early is None else min(ROUND, self.batch_size)
+            size = len(self.starts) if self.early is None else ROUND
             for begin in range(0, len(self.starts), size):
-                self._round(self._needed(policies), self.starts[begin : begin + size], policies, bar)
+                self._round(self._needed(policies, begin), self.starts[begin : begin + size], policies, bar)
         if self.claims is not None:
             self.claims.clear()
         return self._of(policies)
@@ -85,13 +85,16 @@ class Schedule:
     def _key(self, name: str, start: str) -> Key:
         return name, start, self.rollout.protocol.seed
 
-    def _needed(self, policies: Mapping[str, GuardedPolicy]) -> list[str]:
-        """Who needs more episodes, to be run up to the same start."""
+    def _needed(self, policies: Mapping[str, GuardedPolicy], begin: int) -> list[str]:
+        """Who needs the episodes from start ``begin`` on.
+
+        What lies beyond it has no say: a run that was killed within a round decides as it would have.
+        """
         running = [name for name in policies if name not in self.failures]
-        if self.early is None:
+        if self.early is None or begin == 0:
             return running
-        outcomes = {name: in_order(list(self.finished.values()), name, self.starts) for name in running}
-        return running if not all(outcomes.values()) else list(self.early.standing(outcomes).needed)
+        known, before = list(self.finished.values()), self.starts[:begin]
+        return list(self.early.standing({name: in_order(known, name, before) for name in running}).needed)
 
     def _round(
         self, names: Sequence[str], starts: Sequence[str], policies: Mapping[str, GuardedPolicy], bar: Any
@@ -139,9 +142,11 @@ class Schedule:
             self.finished = {record.key: record for record in self.ledger.records}
 
     def _keep(self, records: Sequence[Record]) -> None:
-        if self.ledger is not None:
+        if self.ledger is None:
+            self.finished |= {record.key: record for record in records}
+        else:  # which may hold another process's record of the same episode, and that counts
             self.ledger.append(records, self.admit)
-        self.finished |= {record.key: record for record in records}
+            self.finished = {record.key: record for record in self.ledger.records}
 
     def _count(self, policies: Mapping[str, GuardedPolicy], bar: Any) -> None:
         """Set the bar to what is finished: a batch of a policy that failed does not count."""

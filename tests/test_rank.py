@@ -13,11 +13,11 @@ import pytest
 
 from v2w_gym.data.episode import Episode
 from v2w_gym.envs.integrity import write_hashes
-from v2w_gym.evaluation import format_table, rank
+from v2w_gym.evaluation import format_table, rank, schedule
 from v2w_gym.evaluation.guard import GuardedPolicy, PolicyFailure
 from v2w_gym.evaluation.ledger import Ledger
 from v2w_gym.evaluation.protocol import episode_seeds
-from v2w_gym.evaluation.reality import real_outcomes
+from v2w_gym.evaluation.reality import real_outcomes, shaken_success
 from v2w_gym.evaluation.rules import check_rule, succeeded
 from v2w_gym.shapes import check_action
 
@@ -258,6 +258,12 @@ def test_junk_is_a_failure_of_the_policy(junk: Any) -> None:
         )
 
 
+def test_a_policy_may_keep_a_number_under_the_name_of_a_method() -> None:
+    policy = Constant(0.0)
+    policy.seed = policy.reset = 7  # type: ignore[attr-defined]
+    GuardedPolicy(policy).begin(["go"], [1])
+
+
 def test_a_policy_cannot_scribble_on_the_world(world: Path, tmp_path: Path) -> None:
     quick(world, {"clean": Constant(0.2), "scribbler": Scribbler(0.2)}, out=tmp_path, episodes=1)
     found = facts(tmp_path)
@@ -276,6 +282,7 @@ def test_a_policy_cannot_scribble_on_the_world(world: Path, tmp_path: Path) -> N
         ({"episodes": 5}, ValueError, r"1\.\.4"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"success_rule": "first"}, ValueError, "held_3"),
+        ({"policies": {1: Constant(0)}}, ValueError, "write '1'"),
         ({"starts": ["seed-0008"]}, ValueError, "unknown start"),
         ({"starts": ["seed-0007", "seed-0007"], "episodes": 2}, ValueError, "twice"),
         ({"world": "Vid2World-DrawrClose-v0"}, FileNotFoundError, "did you mean"),
@@ -311,13 +318,46 @@ def test_reality_is_compared_start_by_start_where_it_can_be() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", [0.5, {"success": 0.5}, {"success": 1.5, "episodes": 10}, {"success": "x", "episodes": 1}]
+    "entry",
+    [
+        0.5,
+        {"success": 0.5},
+        {"success": 1.5, "episodes": 10},
+        {"success": "x", "episodes": 1},
+        {"outcomes": {"a": None}},
+        {"outcomes": {"a": 0.5}},
+        {"outcomes": {"a": True, "b": "yes"}},
+    ],
 )
 def test_a_malformed_reality_is_an_error(entry: Any) -> None:
     with pytest.raises(ValueError, match=r"reality\.json"):
         real_outcomes({"policies": {"p": entry}}, ["p"], ["a"])
     with pytest.raises(ValueError, match=r"reality\.json"):
         real_outcomes({"p": entry}, ["p"], ["a"])
+
+
+@pytest.mark.parametrize("shaken", [0.4, None, {"noise": 0.03}, {"success": None}])
+def test_a_malformed_trial_with_noise_is_an_error(shaken: Any) -> None:
+    entry = {"success": 0.5, "episodes": 2, "shaken": {"noise": 0.03, "success": 0.5}}
+    assert shaken_success({"policies": {"p": entry}}, ["p", "q"]) == {"p": (0.5, 0.5)}
+    with pytest.raises(ValueError, match=r"reality\.json"):
+        shaken_success({"policies": {"p": {**entry, "shaken": shaken}}}, ["p"])
+
+
+@pytest.mark.parametrize("file", ["reality", "audit"])
+def test_a_damaged_file_is_told_before_the_first_episode(world: Path, tmp_path: Path, file: str) -> None:
+    folder, out = tmp_path / "world", tmp_path / "out"
+    shutil.copytree(world, folder)
+    out.mkdir()
+    if file == "audit":
+        (out / "audit.json").write_text("{")
+    else:
+        entry = {"success": 0.5, "episodes": 4, "shaken": {"noise": 0.03}}
+        (folder / "reality.json").write_text(json.dumps({"policies": {"left": entry}}))
+        write_hashes(folder)
+    with pytest.raises(ValueError, match=rf"{file}\.json"):
+        quick(folder, {"left": Constant(-0.9)}, out=out)
+    assert not list(out.glob("ledger*"))
 
 
 @pytest.mark.slow
@@ -340,7 +380,10 @@ def test_a_policy_whose_success_a_little_noise_takes_away_is_shown_apart(world: 
     assert quick(folder, both)["steady"] is None
 
 
-def test_a_ranking_may_stop_early_and_goes_on_to_the_same(world: Path, tmp_path: Path) -> None:
+def test_a_ranking_may_stop_early_and_goes_on_to_the_same(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "ROUND", 1)
     twins = {"jittery": Jittery(0), "twin": Jittery(0)}
     early = quick(world, twins, out=tmp_path, stop_early=0.3, batch_size=1)
     assert [entry["episodes"] for entry in early["policies"]] == [2, 2], "no lead of two more could decide"
