@@ -61,7 +61,7 @@ def merge(ledgers: Sequence[str | Path], out: str | Path, *, force: bool = False
     with merged.locked():
         provenance.joined(Provenance.load(target)).save(target)
     for ledger in sources:
-        _copy_films(ledger, target.parent)
+        _copy_films(ledger, merged)
         merged.append(ledger.records)
     added = len(merged.records) - there
     offered = sum(len(ledger.records) for ledger in sources)
@@ -81,7 +81,11 @@ def _reference(ledgers: Sequence[Ledger], provenance: Provenance) -> Manifest:
     return found
 
 
-def _copy_films(source: Ledger, folder: Path) -> None:
-    there, here = Films(source.path.parent / "frames"), Films(folder / "frames")
+def _copy_films(source: Ledger, target: Ledger) -> None:
+    """Films of those records that will count: that of another run of the same episode shows another one."""
+    there, here = (Films(ledger.path.parent / "frames") for ledger in (source, target))
+    known = {record.key: record for record in target.records}
     for record in source.records:
-        here.adopt(there, record.policy, record.start_id)
+        other = known.get(record.key)
+        if other is None or other == record or record.replaces(other):
+            here.adopt(there, record.policy, record.start_id)

@@ -63,7 +63,9 @@ def _style(figure: Figure, axes: Axes, caption: str) -> None:
     for spine in axes.spines.values():
         spine.set_color("#d0d7de")
     figure.text(0.11, 0.96, "Imagined against real success", fontsize=14, weight="bold", color=_LETTERS)
-    figure.text(0.11, 0.945, caption, fontsize=9.5, color="#57606a", va="top", linespacing=1.5)
+    figure.text(
+        0.11, 0.945, caption, fontsize=9.5, color="#57606a", va="top", linespacing=1.5, parse_math=False
+    )
 
 
 def place_labels(axes: Axes, entries: Sequence[Mapping[str, Any]]) -> list[Bbox]:
@@ -94,6 +96,7 @@ def place_labels(axes: Axes, entries: Sequence[Mapping[str, Any]]) -> list[Bbox]
             ha=label.side,
             va="center",
             zorder=4,
+            parse_math=False,
             arrowprops={"arrowstyle": "-", "color": _GUIDE, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4},
         )
     return [Bbox.from_extents(*label.room) for label in labels]
@@ -107,7 +110,7 @@ def _bars(axes: Axes, entry: Mapping[str, Any]) -> list[Box]:
 
 
 def _size(axes: Axes, name: str) -> Any:
-    text = axes.text(0, 0, name, fontsize=_SIZE)
+    text = axes.text(0, 0, name, fontsize=_SIZE, parse_math=False)
     size = text.get_window_extent().size
     text.remove()
     return size

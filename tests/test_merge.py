@@ -12,6 +12,7 @@ import pytest
 
 from v2w_gym import cli
 from v2w_gym.evaluation import rank
+from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.ledger import Ledger
 from v2w_gym.evaluation.manifest import Manifest, Provenance, provenance_path
 from v2w_gym.evaluation.merging import merge
@@ -134,3 +135,22 @@ def test_a_damaged_manifest_is_named(two: tuple[Path, Path], tmp_path: Path) -> 
     provenance_path(other / "ledger.jsonl").write_text("{")
     with pytest.raises(ValueError, match=r"ledger\.manifest\.json is damaged"):
         merge([other], tmp_path / "all")
+
+
+def test_the_film_of_an_episode_that_does_not_count_stays_away(
+    two: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """By force, the first of two unlike records of one episode counts; the other's film does not."""
+    first, second = (unlike(two[0], tmp_path / name, threads=n) for name, n in (("first", 2), ("second", 3)))
+    lines = [json.loads(line) for line in (second / "ledger.jsonl").read_text().splitlines()]
+    extra = {**lines[0], "start_id": "seed-0099"}
+    content = [*({**line, "probability": 0.123} for line in lines), extra]
+    (second / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in content))
+    film = Films(two[0] / "frames").load("ours", lines[0]["start_id"])
+    assert film is not None
+    for line in content:
+        Films(second / "frames").save("ours", line["start_id"], film)
+    assert merge([first, second], tmp_path / "all", force=True).double == 2
+    here = Films(tmp_path / "all" / "frames")
+    assert here.load("ours", "seed-0099") is not None
+    assert all(here.load("ours", line["start_id"]) is None for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from test_ledger import record
 
 from v2w_gym.data.episode import Episode
 from v2w_gym.evaluation import canvas, format_table
 from v2w_gym.evaluation.contact_sheet import Row, contact_sheet
 from v2w_gym.evaluation.films import Films
+from v2w_gym.evaluation.page import Sources
+from v2w_gym.evaluation.report import draw
 from v2w_gym.evaluation.scatter import place_labels
 from v2w_gym.evaluation.video import write_video
 
@@ -124,3 +128,28 @@ def test_films_of_odd_names_are_kept_apart(tmp_path: Path) -> None:
         assert film.behaviour == name
         assert tmp_path in films.path(name, "x").resolve().parents
     assert films.load("a/b", "seed-0002") is None
+
+
+def test_a_name_with_dollars_is_no_formula() -> None:
+    figure = Figure(figsize=(7, 7), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.1, 0.1, 0.85, 0.85))
+    place_labels(axes, [entry("costs$_$much", 0.5, 0.5)])
+    figure.canvas.draw()
+
+
+def test_policies_from_different_starts_still_make_a_video(tmp_path: Path) -> None:
+    """A ledger of several runs may lack some policies at a later start."""
+    films, there = (
+        Films(tmp_path / "frames"),
+        [("a", "s0"), ("b", "s0"), ("a", "s1"), ("a", "s2"), ("b", "s2")],
+    )
+    for name, start in there:
+        films.save(name, start, row(name, 3, True).episode)
+    records = [
+        dataclasses.replace(record(0), policy=name, start_id=start, verdict="success")
+        for name, start in there
+    ]
+    told = summary(entry("a", 1.0, None), entry("b", 1.0, None), pearson=None)
+    draw(Sources(told, records, ["s0", "s1", "s2"], [], films, 8.0), tmp_path)
+    assert len(imageio.imread(tmp_path / "episodes.mp4")) == 2 * (3 + round(1.5 * 4)), "s0 and s2"
