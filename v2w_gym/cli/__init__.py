@@ -28,6 +28,8 @@ from v2w_gym.cli.use import USE
 USER_ERROR, STOPPED = 2, 130
 COMMANDS = USE | REPORT | RESCORE | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY | JUDGE_CHECK
 COMMANDS |= SERVE_POLICY | SERVE | LABEL | IMAGINE | IMPROVE
+RESUMED = {"rank", "presets", "rescore", "judge-check", "record", "train", "imagine", "improve"}
+"""Commands that keep what they have done, and go on from it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; default: those of the process.
 
     Returns:
-        0, 1 if nothing could be ranked or a probe failed, 2 after an error of the user's making, 130 if
-        stopped by the keyboard.
+        0, 1 if all policies or a probe failed, 2 after an error of the user's making, 130 if stopped by the
+        keyboard.
     """
     parser = argparse.ArgumentParser(prog="v2w", description="Vid2World worlds as environments.")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
@@ -46,14 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, command in COMMANDS.items():
         command.add_arguments(commands.add_parser(name, help=command.help, description=command.help))
     arguments: dict[str, Any] = vars(parser.parse_args(argv))
-    command, traceback = COMMANDS[arguments.pop("command")], arguments.pop("traceback")
+    name, traceback = arguments.pop("command"), arguments.pop("traceback")
     try:
-        return command.run(argparse.Namespace(**arguments))
+        return COMMANDS[name].run(argparse.Namespace(**arguments))
     except (ValueError, OSError, ImportError) as error:
         if traceback:
             raise
         print(f"v2w: error: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        how = "; the same command goes on from here" if name in RESUMED else ""
+        print(f"\nstopped{how}", file=sys.stderr)
         return STOPPED

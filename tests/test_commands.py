@@ -1,0 +1,35 @@
+"""All commands together: what they say when they are stopped, and that the pages ask for what there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from v2w_gym import cli
+from v2w_gym.envs.world import World
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_only_a_command_that_goes_on_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(_: object) -> int:
+        raise KeyboardInterrupt
+
+    assert set(cli.COMMANDS) >= cli.RESUMED
+    monkeypatch.setitem(cli.COMMANDS, "worlds", dataclasses.replace(cli.COMMANDS["worlds"], run=stop))
+    assert cli.main(["worlds"]) == cli.STOPPED
+    assert capsys.readouterr().err.strip() == "stopped"
+
+
+def test_rankings_on_the_pages_have_the_starts_that_they_ask_for() -> None:
+    starts, asked = len(World.open("Vid2World-DrawerClose-v0").starts()), {}
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for episodes in re.findall(r"v2w rank[^\n`]*--episodes (\d+)", page.read_text()):
+            asked[page.name, int(episodes)] = int(episodes) <= starts
+    assert asked
+    assert all(asked.values()), asked
