@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,9 +11,10 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 from served import tiny_server
+from test_serve import room_within
 
 import v2w_gym
-from v2w_gym.envs.remote import RemoteEnv, ServerGoneError
+from v2w_gym.envs.remote import RemoteEnv, ServerFullError, ServerGoneError
 from v2w_gym.envs.settings import Settings
 from v2w_gym.serve.batching import Batcher, StoppedError
 from v2w_gym.serve.environments import ServeConfig, serving
@@ -48,6 +50,23 @@ def test_a_server_that_stops_tells_a_client_that_waits_for_a_step(tiny_world, sl
         server.close()
         with pytest.raises(ServerGoneError, match=r"it was stopped.*reconnect"):
             waiting.result(20)
+
+
+def test_a_client_that_vanishes_in_a_step_keeps_its_slot_until_that_is_done(tiny_world, slow):
+    """Else the step would be taken in the episode of who comes next."""
+    begun, go_on = slow
+    with tiny_server(tiny_world, slots=1) as url, ThreadPoolExecutor(1) as thread:
+        env = RemoteEnv(url)
+        env.reset(seed=0)
+        waiting = thread.submit(env.step, ACTION)
+        assert begun.wait(20)
+        env._connection._socket.socket.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(ServerGoneError, match="it died"):
+            waiting.result(20)
+        with pytest.raises(ServerFullError):
+            RemoteEnv(url)
+        go_on.set()
+        assert room_within(url, seconds=20)
 
 
 def test_who_asks_after_the_last_round_is_not_kept_waiting():

@@ -52,7 +52,7 @@ class Settings:
         credibility: say in ``info["credibility"]`` how far each frame can be believed, where the world can
             tell; False saves the little that it costs.
         judge_every: steps between two asks of a judge of clips, where ``detector`` names or is one; the
-            episode's last step is judged in any case.
+            step at the horizon is judged in any case.
         stop_when_not_credible: truncate an episode at the first frame whose credibility is below the world's
             threshold; ``info["truncated_because"]`` then says ``"not credible"``, else ``"horizon"``.
     """

@@ -42,9 +42,6 @@ class Sessions:
         self._slots = slots
         self._open: dict[int, Session] = {}
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     @property
     def running(self) -> int:
         """Sessions whose episode goes on: those that may ask for a step."""
