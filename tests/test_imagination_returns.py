@@ -36,6 +36,8 @@ def test_truncation_bootstraps_and_hides_what_follows():
     # R1 = 2 + .5*20 = 12, and not a mixture with R2; R0 = 1 + .5*(5 + 6) = 6.5
     assert returns([1.0, 2.0, 3.0], NONE, at(1)) == [6.5, 12.0, 23.0]
     assert returns([1.0, 2.0, 99.0], NONE, at(1))[:2] == [6.5, 12.0]
+    for ends in ((NONE, at(1)), (at(1), NONE)):  # imagination after an end may be anything
+        assert np.isfinite(returns([1.0, 2.0, float("nan")], *ends)[:2]).all()
 
 
 def test_the_ends_of_the_trace():

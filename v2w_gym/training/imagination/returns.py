@@ -40,13 +40,11 @@ def lambda_returns(
     Returns:
         ``(b, f)``.
     """
-    ahead = discount * (~terminated).to(reward.dtype)
-    linked = trace * (~truncated).to(reward.dtype)
     returns = torch.empty_like(reward)
     following = next_value[:, -1]
-    for t in range(reward.shape[1] - 1, -1, -1):
-        mixed = (1.0 - linked[:, t]) * next_value[:, t] + linked[:, t] * following
-        following = reward[:, t] + ahead[:, t] * mixed
+    for t in range(reward.shape[1] - 1, -1, -1):  # chosen, not multiplied by 0, which would let a NaN pass
+        mixed = torch.where(truncated[:, t], next_value[:, t], next_value[:, t].lerp(following, trace))
+        following = reward[:, t] + torch.where(terminated[:, t], 0.0, discount * mixed)
         returns[:, t] = following
     return returns
 
