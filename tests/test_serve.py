@@ -144,6 +144,7 @@ def test_bad_input_is_refused_and_changes_nothing(remote, local, url):
         {"url": "ws://x:port"},
         {"obs_type": "state"},
         {"timeout_s": 0},
+        {"timeout_s": float("inf")},
     ):
         with pytest.raises(ValueError, match=r"must|expected"):
             RemoteEnv(**{"url": url, **arguments})

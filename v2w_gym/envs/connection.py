@@ -123,7 +123,7 @@ class Connection:
                     compression=None,
                     open_timeout=OPEN_TIMEOUT_S,
                     close_timeout=1.0,
-                    max_size=None,  # the server's answers are as large as its frames and states are
+                    max_size=ANSWERS.size,
                     additional_headers={"Authorization": f"Bearer {token}"} if token else None,
                 )
             )

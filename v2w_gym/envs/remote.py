@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -60,8 +61,8 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     ) -> None:
         if obs_type not in ("dict", "pixels"):
             raise ValueError(f'obs_type must be "dict" or "pixels", got {obs_type!r}')
-        if not timeout_s > 0:
-            raise ValueError(f"timeout_s must be positive, got {timeout_s!r}")
+        if not 0 < timeout_s < threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout_s must be a number of seconds above 0, got {timeout_s!r}")
         self._url, self._obs_type, self._timeout_s = url, obs_type, timeout_s
         self._connection = Connection(url, timeout_s)
         try:

@@ -52,8 +52,9 @@ class Answers:
         self._keys, self._renew = keys, renew
         self._lock = lock or contextlib.nullcontext()
         self._prompt: str | None = None
-        if callable(getattr(self._source, "seed", None)):  # many a policy keeps a number under that name
-            self._source.seed([seed])
+        seeded = getattr(self._source, "seed", None)
+        if callable(seeded):  # many a policy keeps a number under that name
+            seeded([seed])
 
     def actions(self, observation: Any) -> ActionArray:
         """Actions ``(n, a)`` for an observation of the client's.
