@@ -18,7 +18,6 @@ from v2w_gym.training.improving.notes import write_json
 from v2w_gym.training.improving.parts import Reality
 from v2w_gym.training.improving.play import check_episode
 from v2w_gym.world_model.codec import FrameCodec
-from v2w_gym.world_model.diffusion import ScheduleConfig
 from v2w_gym.world_model.unet import VideoUNet
 from v2w_gym.world_model.vid2world import Vid2World
 
@@ -61,7 +60,7 @@ def _check_world(world: World) -> None:
             "reality; take another"
         )
     model = world.model()
-    if not isinstance(model, Vid2World) or not isinstance(model.unet, VideoUNet) or _unusual(world, model):
+    if not isinstance(model, Vid2World) or not isinstance(model.unet, VideoUNet) or _unusual(world):
         raise ValueError(
             f"world {world.config.name!r} cannot be fine-tuned here: take one that v2w train and "
             "v2w assemble made"
@@ -70,14 +69,10 @@ def _check_world(world: World) -> None:
     world.detector()
 
 
-def _unusual(world: World, model: Vid2World) -> bool:
+def _unusual(world: World) -> bool:
     """Whether it has what ``assemble`` cannot write."""
     said = world.config
-    return (
-        said.framing is not None
-        or said.action_bound != 1.0
-        or model.dynamics.diffusion.config != ScheduleConfig()
-    )
+    return said.framing is not None or said.action_bound != 1.0 or said.preset is not None
 
 
 def _check_policy(config: ImproveConfig, world: World) -> None:
