@@ -256,7 +256,11 @@ def test_it_is_named_by_a_text(tiny_world, tmp_path):
     (tmp_path / "small.yaml").write_text(f"world: {tiny_world}\nsamples: 6\n")
     planner = policies.resolve(f"planner:{tmp_path}/small.yaml,samples=7")
     assert (planner.config.samples, planner.config.world) == (7, str(tiny_world))
+    (tmp_path / "broken.yaml").write_text("samples: [")
+    (tmp_path / "list.yaml").write_text("- samples")
     for spec, what in (
+        (f"planner:{tmp_path}/broken.yaml", "neither JSON nor YAML"),
+        (f"planner:{tmp_path}/list.yaml", "must hold a mapping"),
         ("planner:sample=3", "did you mean 'samples'"),
         ("planner:world=nowhere", "no world 'nowhere'"),
         ("planner:nothing.yaml", "no file nothing.yaml"),

@@ -103,7 +103,12 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def load(cls: type[T], path: str | Path, overrides: Mapping[str, Any] | None = None) -> T:
     """Read a JSON or YAML file into the dataclass ``cls``; ``overrides`` replace top-level keys."""
-    values = yaml.safe_load(Path(path).read_text()) or {}
+    try:
+        values = yaml.safe_load(Path(path).read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is neither JSON nor YAML: {error}") from error
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path} must hold a mapping of keys to values, got {type(values).__name__}")
     return from_dict(cls, {**values, **(overrides or {})}, where=str(path))
 
 
