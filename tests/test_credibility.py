@@ -13,6 +13,7 @@ import v2w_gym
 from v2w_gym.cli import main
 from v2w_gym.envs.integrity import write_hashes
 from v2w_gym.evaluation import credibility as checking
+from v2w_gym.training.credibility import FitConfig
 from v2w_gym.training.strange import STRANGE, slight
 from v2w_gym.world_model.credibility import Credibility, CredibilityConfig
 
@@ -192,6 +193,11 @@ def test_strange_pictures_differ_and_slight_changes_do_not_matter():
         assert change(frame, rng).shape == frame.shape
     near = [np.abs(slight(frame, rng).astype(int) - frame).mean() for _ in range(20)]
     assert max(near) < 4
+
+
+def test_errors_are_not_calibrated_on_what_the_world_has_learned(tmp_path):
+    with pytest.raises(ValueError, match="among the data that the world was trained on"):
+        FitConfig((str(tmp_path / "other"), str(tmp_path / "data")), str(tmp_path / "other" / ".." / "data"))
 
 
 def test_area_and_rank_correlation_by_hand():

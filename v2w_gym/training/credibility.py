@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,13 @@ class FitConfig:
     credible_from: float = 0.5
     steps: int = 1500
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if Path(self.calibration).resolve() in [Path(folder).resolve() for folder in self.data]:
+            raise ValueError(
+                f"{self.calibration} is among the data that the world was trained on, where its errors are "
+                "smaller than elsewhere; calibrate on other episodes"
+            )
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """One resumable training loop for every stage: warm-up and cosine, moving average, curve, samples.
 
 Batch and noise of a step are a function of (seed, step, rank), so a resumed run is the run that was never
-stopped. Under ``torchrun --nproc-per-node N`` every process draws its own batch and the gradients are
-averaged; on a CPU, N processes of one thread each lose less to other programs than one process of N threads.
+stopped; a stage that draws for several steps at once, as ``lessons`` does, draws anew if stopped between.
+Under ``torchrun --nproc-per-node N`` every process draws its own batch and the gradients are averaged; on a
+CPU, N processes of one thread each lose less to other programs than one process of N threads.
 """
 
 from __future__ import annotations
