@@ -114,19 +114,26 @@ def work(side: str, sampler: str | None, processes: int, threads: int, wire: Con
 def race(options: argparse.Namespace) -> Figures:
     """Let both sides train in turns."""
     context, wires, total = multiprocessing.get_context("spawn"), {}, {}
-    for side in ("imagination", "simulator"):
-        wires[side], far = context.Pipe()
-        given = (side, options.sampler, options.processes, options.threads, far)
-        context.Process(target=work, args=given).start()
-        wires[side].recv()
-        total[side] = {"steps": 0.0, "seconds": 0.0, "world": 0.0, "cpu": 0.0}
-    for _ in range(options.rounds):
-        for side, wire in wires.items():
-            wire.send(True)
-            for key, value in wire.recv().items():
-                total[side][key] += value
-    for wire in wires.values():
-        wire.send(False)
+    try:
+        for side in ("imagination", "simulator"):
+            wires[side], far = context.Pipe()
+            given = (side, options.sampler, options.processes, options.threads, far)
+            context.Process(target=work, args=given).start()
+            far.close()  # so that a side that dies is heard of
+            wires[side].recv()
+            total[side] = {"steps": 0.0, "seconds": 0.0, "world": 0.0, "cpu": 0.0}
+        for _ in range(options.rounds):
+            for side, wire in wires.items():
+                wire.send(True)
+                for key, value in wire.recv().items():
+                    total[side][key] += value
+        for wire in wires.values():
+            wire.send(False)
+    except EOFError:
+        raise SystemExit("a side of the race has died, see above") from None
+    finally:
+        for wire in wires.values():
+            wire.close()
     return {f"{side}_{name}": value for side, sums in total.items() for name, value in rates(sums).items()}
 
 

@@ -56,6 +56,7 @@ def race(options: argparse.Namespace, folder: Path) -> dict[str, list[Row]]:
         wires[side], far = context.Pipe()
         given = (side, options.seed, options.processes, far)
         context.Process(target=work, args=given, daemon=options.processes == 1).start()
+        far.close()  # so that a side that dies is heard of
         wires[side].recv()
     try:
         for turn in tqdm(range(options.turns + 1), desc="turns"):

@@ -147,6 +147,16 @@ def test_it_stops_where_nothing_gets_better(stage, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_side_of_the_race_that_dies_ends_it():
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "benchmarks/imagination_or_simulator.py", "--sampler", "nonsense"]
+    ended = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 1
+    assert "a side of the race has died" in ended.stderr
+    assert "no sampler preset 'nonsense'" in ended.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.reality
 def test_imagination_and_simulator_are_timed_side_by_side(tmp_path):
     pytest.importorskip("metaworld")
