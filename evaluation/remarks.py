@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from v2w_gym.evaluation.rules import CLIP
 from v2w_gym.evaluation.stats import FEWEST
 
 _FEW = 5
@@ -14,6 +15,7 @@ _SHARES = ("sensitivity", "specificity")
 def remarks(summary: Mapping[str, Any]) -> list[str]:
     """Sentences about the numbers of a summary; one that nothing is known about is left out."""
     return [
+        *other_rule(summary),
         *_picked(summary),
         *_alike(summary),
         *_luck(summary.get("shared_luck")),
@@ -23,6 +25,14 @@ def remarks(summary: Mapping[str, Any]) -> list[str]:
         *_unscorable(summary),
         *_judge(summary.get("judge")),
     ]
+
+
+def other_rule(summary: Mapping[str, Any]) -> list[str]:
+    """That imagined and real success do not mean the same, if so."""
+    ours, theirs = summary["success_rule"], summary.get("real_rule")
+    if theirs in (None, ours) or ours == CLIP or summary["pearson"] is None:
+        return []
+    return [f"real success was measured by the rule {theirs!r}, imagined success by {ours!r}: not the same"]
 
 
 def _picked(summary: Mapping[str, Any]) -> list[str]:

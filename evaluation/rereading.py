@@ -115,6 +115,7 @@ def reading_of(
         **vars(errors_of(world, protocol, folder, judge_check)),
         calibrate=calibrate,
         credible_from=world.credible_from,
+        real_rule=(world.reality() or {}).get("rule"),
         sequential=sequential,
     )
 

@@ -28,6 +28,7 @@ class Reading:
         credible_from: credibility below which an episode is not to be believed; a policy most of whose
             episodes are not has no rank.
         sequential: the plan, where the ranking might end early.
+        real_rule: the success rule by which reality was measured; None where nobody said.
 
     Raises:
         ValueError: there is no such calibration.
@@ -39,6 +40,7 @@ class Reading:
     calibrate: Kind | None = None
     credible_from: float | None = None
     sequential: SequentialRanking | None = None
+    real_rule: str | None = None
 
     def __post_init__(self) -> None:
         if self.calibrate is not None and self.calibrate not in KINDS:
@@ -115,6 +117,7 @@ def summarise(
         },
         "judge": _judge(records, wanted) if protocol.success_rule == CLIP else None,
         "credible_from": read.credible_from,
+        "real_rule": read.real_rule,
         "sequential": None if read.sequential is None else _early(read.sequential, records, starts, failures),
     }
 
@@ -147,7 +150,8 @@ def _early(
     failures: Mapping[str, str],
 ) -> dict[str, Any]:
     """What the plan decided, and what it saved."""
-    rows = {name: outcomes.in_order(records, name, starts) for name in plan.policies if name not in failures}
+    planned = starts[: plan.episodes]  # an earlier run may have gone further
+    rows = {name: outcomes.in_order(records, name, planned) for name in plan.policies if name not in failures}
     standing = plan.standing(rows)
     return {
         "error": plan.error,

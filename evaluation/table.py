@@ -91,7 +91,11 @@ def _difference(entry: Mapping[str, Any]) -> str:
 def _agreement(summary: Mapping[str, Any]) -> list[str]:
     if summary["pearson"] is None:
         real = any(entry["real_success"] is not None for entry in summary["policies"])
-        missing = "no episode has a verdict" if real else "no measured success is known for these policies"
+        missing = (
+            "no policy of measured success has a rank"
+            if real
+            else "no measured success is known for these policies"
+        )
         return [f"{missing}, so the ranking is not held against reality"]
     known = sum(entry["real_rank"] is not None for entry in summary["policies"])
     columns = [

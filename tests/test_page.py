@@ -20,6 +20,7 @@ from v2w_gym.evaluation import rank
 from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.ledger import Ledger
 from v2w_gym.evaluation.page import Sources, beliefs, reel, write_page
+from v2w_gym.evaluation.page import run as run_page
 from v2w_gym.evaluation.rereading import reread
 
 needs_chromium = pytest.mark.skipif(
@@ -262,6 +263,26 @@ def test_credibility_and_abstentions_are_told(out: Path, tmp_path: Path) -> None
         "threads 1 there, 2 here",
     ):
         assert said in text
+
+
+def test_nothing_is_called_credible_without_a_threshold(out: Path) -> None:
+    sources = reread(out, world=out.parent / "world")
+    records = [type(r)(**{**r.__dict__, "credibility": 0.01}) for r in sources.records]
+    said = {
+        threshold: " ".join(
+            beliefs.credibility({**sources.summary, "credible_from": threshold}, records)["texts"]
+        )
+        for threshold in (None, 0.5)
+    }
+    assert "are credible" in said[0.5]
+    assert "are credible" not in said[None]
+
+
+@pytest.mark.parametrize(("ran", "head"), [(6, "was stopped"), (8, "might have stopped")])
+def test_a_plan_that_was_run_to_its_end_was_not_stopped(ran: int, head: str) -> None:
+    early = {"error": 0.05, "decided": [], "undecided": [], "episodes_run": ran, "episodes_planned": 8}
+    (notice,) = run_page.notices({"policies": [], "sequential": early}, None)
+    assert head in notice["head"]
 
 
 def test_an_audit_in_words_or_in_flags_is_understood() -> None:

@@ -264,3 +264,22 @@ def test_failed_policies_keep_out() -> None:
     made = summary(facts(), failures={"great": "act raised"})
     assert entry(made, "great")["rank"] is None
     assert made["picked"] == ["good"]
+
+
+def test_an_early_stop_is_told_though_an_earlier_run_went_further() -> None:
+    plan = SequentialRanking(tuple(RATES), episodes=20)
+    made = summary(facts(), reading=Reading(sequential=plan))
+    assert made["sequential"]["episodes_run"] == made["sequential"]["episodes_planned"] == 20 * len(RATES)
+
+
+def test_reality_of_another_rule_is_not_compared_in_silence() -> None:
+    for rule, said in (("any", False), (None, False), ("last", True)):
+        made = summary(facts(), reading=Reading(real_rule=rule))
+        assert made["real_rule"] == rule
+        assert ("measured by the rule 'last', imagined success by 'any'" in format_table(made)) is said
+    assert "measured by" not in format_table(summary(facts(), real={}, reading=Reading(real_rule="last")))
+
+
+def test_the_missing_agreement_of_policies_without_rank_is_explained() -> None:
+    made = summary(facts(), failures=dict.fromkeys(RATES, "act raised"))
+    assert "no policy of measured success has a rank" in format_table(made)

@@ -32,7 +32,7 @@ def credibility(summary: Mapping[str, Any], records: Sequence[Record]) -> dict[s
             "This world, or the version that made this ledger, does not say how credible its steps are: "
             "no policy could be set aside for being imagined where the model was never trained."
         )
-    elif not abstained:
+    elif threshold is not None and not abstained:
         texts.append("No policy had to be set aside: most of everybody's episodes are credible.")
     if told and threshold is not None:
         texts.append(

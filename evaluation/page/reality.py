@@ -9,6 +9,7 @@ import numpy as np
 
 from v2w_gym.evaluation.labels import Box, place
 from v2w_gym.evaluation.page.ranks import NOTHING, percent
+from v2w_gym.evaluation.remarks import other_rule
 
 MEASURES = {
     "pearson": "Pearson",
@@ -132,6 +133,7 @@ def _notes(summary: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) ->
         )
     if calibration := summary.get("calibration"):
         notes.append(_calibration(calibration))
+    notes += [f"{text[0].upper()}{text[1:]}." for text in other_rule(summary)]
     return notes
 
 

@@ -48,7 +48,13 @@ def notices(summary: Mapping[str, Any], audit: Mapping[str, Any] | None) -> list
             f"{early['episodes_run']} of {early['episodes_planned']} planned episodes were run. Equally good "
             f"policies are told apart with probability {early['error']:g} at most."
         )
-        said.append(_notice("warn", "This ranking was stopped as soon as it was decided:", text))
+        stopped = early["episodes_run"] < early["episodes_planned"]
+        head = (
+            "This ranking was stopped as soon as it was decided:"
+            if stopped
+            else "It might have stopped early:"
+        )
+        said.append(_notice("warn", head, text))
     return said
 
 
