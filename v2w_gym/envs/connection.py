@@ -124,6 +124,7 @@ class Connection:
                     open_timeout=OPEN_TIMEOUT_S,
                     close_timeout=1.0,
                     max_size=ANSWERS.size,
+                    ping_interval=None,  # every answer is timed: a server that is busy is not gone before
                     additional_headers={"Authorization": f"Bearer {token}"} if token else None,
                 )
             )

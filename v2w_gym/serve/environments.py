@@ -28,6 +28,7 @@ from v2w_gym.wire.structure import Limits
 
 _SPARE = 64  # connections beyond the slots, so that those who come too many are told so
 _CONTEXT_BYTES = 8 * 2**20  # for frames that a client begins from
+_PONG_S = 60.0  # a client that has vanished says nothing; one on a busy machine may take its time
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ class EnvironmentServer:
                 compression=None,  # frames hardly shrink, and what is small on the wire stays small here
                 max_size=self._limits.size,
                 max_queue=2,
+                ping_timeout=_PONG_S,
                 close_timeout=2.0,
             ) as server:
                 work, stopped = asyncio.create_task(batcher.run()), asyncio.create_task(stop.wait())
