@@ -28,9 +28,8 @@ def draw(sources: Sources, out: Path) -> None:
     verdicts = {(record.policy, record.start_id): record.verdict for record in sources.records}
     filmed = {start: _rows(summary, verdicts, films, start) for start in sources.starts[:FILMED_STARTS]}
     scenes = [(start, rows) for start, rows in filmed.items() if rows]
-    if (
-        scenes
-    ):  # a ledger of several runs may have other policies at each start; a video cannot change its size
+    if scenes:
+        # a ledger of several runs may have other policies at each start; a video cannot change its size
         names = [row.name for row in scenes[0][1]]
         scenes = [(start, rows) for start, rows in scenes if [row.name for row in rows] == names]
         start, rows = scenes[0]
