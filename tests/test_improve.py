@@ -193,6 +193,23 @@ def test_a_worse_world_is_not_taken_over_and_that_is_said(settings, tmp_path, ca
     assert "It was not taken over" in (tmp_path / "round-1" / "world" / "README.md").read_text()
 
 
+class Wearing(Replays):
+    """Finds that each round costs 30 dB on old episodes, with a margin of 50."""
+
+    def fidelity(self, world, episodes):
+        found = super().fidelity(world, episodes)
+        rounds = int(Path(world).parent.name.removeprefix("round-")) if "round-" in str(world) else 0
+        return dataclasses.replace(found, psnr_db=30 - 30.0 * rounds * (len(episodes) == 3))
+
+
+@slow
+def test_small_losses_do_not_add_up(settings, tmp_path):
+    assert improve(settings, tmp_path, ToyReality(), Wearing()) is None
+    first, second = rows(tmp_path)
+    assert (first["taken_over"], second["taken_over"]) == (True, False)
+    assert "from 30.00 to -30.00 dB" in second["objections"][0]
+
+
 def test_margins():
     was = Fidelity(100, 25.0, 0.90, 0.05)
     margins = CheckConfig(psnr_db=0.3, agreement=0.05, false_success=0.02)

@@ -165,7 +165,9 @@ class Improvement:
 
     def _verdict(self, number: int, notes: Notes, world: Path) -> dict[str, Any]:
         before, after = ({name: Fidelity(**notes.steps[step][name]) for name in SETS} for step in _CHECKS)
-        found = objections(before, after, self.config.check)
+        # small losses must not add up over the rounds
+        began = Notes(self.folder(1) / "steps.json").steps["fidelity_before"]
+        found = objections({**before, "old": Fidelity(**began["old"])}, after, self.config.check)
         verdict = {"taken_over": not found, "objections": found}
         learning.write_card(world, told_of(number, {**notes.steps, "verdict": verdict}))
         return verdict

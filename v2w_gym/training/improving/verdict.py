@@ -17,7 +17,8 @@ def objections(
     """What speaks against the new world; nothing means that it is taken over.
 
     Args:
-        before: fidelity of the world before on each of ``SETS``.
+        before: what fidelity must not fall below, for each of ``SETS``: that of the world before on the new
+            episodes, that of the first world on the old ones.
         after: fidelity of the new one on the same episodes.
         margins: by how much it may be worse.
     """
