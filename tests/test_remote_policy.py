@@ -312,6 +312,24 @@ def test_a_number_called_seed_is_no_method():
     assert answer["actions"].tolist() == [[0.5] * 4]
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_a_policy_at_an_address_of_the_newer_kind():
+    with PolicyServer(lambda: ConstantPolicy([0.5] * 4), ServeConfig(host="::1", port=0)) as server:
+        assert server.url == f"ws://[::1]:{server.port}"
+        policy = started(server.url, slots=1)
+        assert policy.act(observed(1)).tolist() == [[0.5] * 4]
+        policy.close()
+
+
+def test_no_proxy_is_asked_for_this_machine(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with PolicyServer(lambda: ConstantPolicy([0.5] * 4), FREE) as server:
+        OurClient(Endpoint(server.url)).close()
+    with pytest.raises(OutageError, match=r"cannot be reached .*(proxy|refused)"):  # others are its matter
+        OurClient(Endpoint("ws://policies.example:8000"))
+
+
 # both sides ours
 
 

@@ -69,6 +69,26 @@ def test_a_client_that_vanishes_in_a_step_keeps_its_slot_until_that_is_done(tiny
         assert room_within(url, seconds=20)
 
 
+def test_a_chunk_ends_with_the_round_in_which_its_client_vanishes(tiny_world, monkeypatch, slow):
+    begun, go_on = slow
+    rounds, perform = [], Rounds.perform
+    monkeypatch.setattr(Rounds, "perform", lambda self, jobs: (rounds.append(jobs), perform(self, jobs)))
+    with tiny_server(tiny_world, slots=1) as url, ThreadPoolExecutor(1) as thread:
+        env = RemoteEnv(url)
+        env.reset(seed=0)
+        rounds.clear()
+        waiting = thread.submit(env.step_chunk, np.stack([ACTION] * 5))
+        assert begun.wait(20)
+        env._connection._socket.socket.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(ServerGoneError, match="it died"):
+            waiting.result(20)
+        with pytest.raises(ServerFullError):  # by the time that this is told, the other's end is known
+            RemoteEnv(url)
+        go_on.set()
+        assert room_within(url, seconds=20)
+        assert len(rounds) == 1
+
+
 def test_who_asks_after_the_last_round_is_not_kept_waiting():
     async def asked_too_late():
         with ThreadPoolExecutor(1) as thread:

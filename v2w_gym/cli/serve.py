@@ -36,6 +36,12 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="a session that asks nothing for so long is closed (default: %(default)s)",
     )
     add(
+        "--send-s",
+        type=float,
+        default=30.0,
+        help="a client that takes so long to read an answer is cut off (default: %(default)s)",
+    )
+    add(
         "settings",
         nargs="*",
         metavar="key=value",
@@ -48,7 +54,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     from v2w_gym.envs.settings import Settings
     from v2w_gym.serve.environments import ServeConfig, serve
 
-    config = ServeConfig(arguments.host, arguments.port, arguments.slots, arguments.wait_ms, arguments.idle_s)
+    config = ServeConfig(
+        arguments.host,
+        arguments.port,
+        arguments.slots,
+        arguments.wait_ms,
+        arguments.idle_s,
+        arguments.send_s,
+    )
     given = dict(_setting(text) for text in arguments.settings)
     settings = from_dict(Settings, {"device": arguments.device, **given}, "v2w serve")
     serve(arguments.world, config, settings, lambda url: _tell(url, arguments.world))

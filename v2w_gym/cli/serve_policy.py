@@ -46,7 +46,7 @@ def _serve_policy(arguments: argparse.Namespace) -> int:
     server = PolicyServer(
         lambda: registry.resolve(arguments.policy), config, api_key=key, metadata={"policy": arguments.policy}
     )
-    print(f"{arguments.policy} at ws://{arguments.host}:{server.port}; stop with Ctrl-C", flush=True)
+    print(f"{arguments.policy} at {server.url}; stop with Ctrl-C", flush=True)
     try:
         server.serve_forever()
     finally:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 import re
 from http import HTTPStatus
 from typing import Any
 
 from v2w_gym.envs.protocol import TOKEN_VARIABLE
+from v2w_gym.wire.loopback import is_loopback
 
 _TOKEN = re.compile(r"[!-~]{16,}")  # printable, without blanks: it travels in a header
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def address(name: tuple[Any, ...]) -> str:
+    """What clients type for a socket that listens under ``name``, as ``getsockname`` gives it."""
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"ws://{host}:{name[1]}"
 
 
 def token_for(host: str) -> str | None:

@@ -59,6 +59,8 @@ class Batcher:
                 self._waiting = []
                 await loop.run_in_executor(self._thread, self._rounds.perform, [job for job, _ in under_way])
                 for job, future in under_way:
+                    if job.answer is None and job.gone():
+                        job.answer = {}  # the rest of a chunk that nobody waits for
                     if job.answer is not None:
                         _settle(future, job.answer)
                 under_way = [(job, future) for job, future in under_way if job.answer is None]

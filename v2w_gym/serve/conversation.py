@@ -111,7 +111,7 @@ class Conversation:
                 await self._send(_packed(number, {}))
                 return
             else:
-                await self._answer(number, Job(session, fields["op"], fields))
+                await self._answer(number, Job(session, fields["op"], fields, gone=self._gone))
 
     async def _answer(self, number: int, job: Job) -> None:
         try:
@@ -122,6 +122,11 @@ class Conversation:
             await self._refuse(number, error, len(job.played))
         else:
             await self._send(_packed(number, answer))
+
+    def _gone(self) -> bool:
+        from websockets.protocol import State
+
+        return self._connection.state is not State.OPEN
 
     def _read(self, data: str | bytes) -> tuple[int, Mapping[str, Any], Exception | None]:
         """Number and fields of a request, or what is wrong with it."""

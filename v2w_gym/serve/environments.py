@@ -11,14 +11,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from v2w_gym.config import to_dict
 from v2w_gym.envs.protocol import DEFAULT_PORT, PROTOCOL, VERSION, plain_space
 from v2w_gym.envs.settings import Parts, Settings, WorldLike, gather
 from v2w_gym.envs.world import WorldConfig
-from v2w_gym.serve.access import admitted, token_for
+from v2w_gym.serve.access import address, admitted, token_for
 from v2w_gym.serve.batching import Batcher
 from v2w_gym.serve.conversation import Conversation, House
 from v2w_gym.serve.rounds import Rounds
@@ -56,7 +56,7 @@ class ServeConfig:
             raise ValueError(f"slots must be at least 1, got {self.slots}")
         if not 0 <= self.port < 65536:
             raise ValueError(f"port must lie in 0..65535, got {self.port}")
-        if self.wait_ms < 0 or self.idle_s <= 0 or self.send_s <= 0:
+        if not (self.wait_ms >= 0 and self.idle_s > 0 and self.send_s > 0):
             raise ValueError(
                 "wait_ms must not be negative, idle_s and send_s must be positive, "
                 f"got {self.wait_ms}, {self.idle_s}, {self.send_s}"
@@ -73,7 +73,7 @@ class EnvironmentServer:
 
     Raises:
         FileNotFoundError: no such world.
-        ValueError: a host that needs a token, or settings that do not fit.
+        ValueError: a host that needs a token, or settings that do not fit, or are each client's own.
     """
 
     def __init__(
@@ -81,7 +81,8 @@ class EnvironmentServer:
     ) -> None:
         self.config = config or ServeConfig()
         self._token = token_for(self.config.host)
-        settings = replace(settings or Settings(), output="numpy")
+        settings = settings or Settings()
+        _check_shared(settings)
         parts = gather(world, settings)
         self._rounds = Rounds(parts, settings, self.config.slots)
         self._limits = Limits(size=2 * self._rounds.state_bytes + _CONTEXT_BYTES)
@@ -140,7 +141,7 @@ class EnvironmentServer:
                 close_timeout=2.0,
             ) as server:
                 work, stopped = asyncio.create_task(batcher.run()), asyncio.create_task(stop.wait())
-                ready(_address(server.sockets[0].getsockname()))
+                ready(address(server.sockets[0].getsockname()))
                 await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
                 stopped.cancel()
                 work.cancel()
@@ -156,6 +157,20 @@ class EnvironmentServer:
 
     def _admit(self, connection: Any, request: Any) -> Any:
         return admitted(connection, request, self._token, self._connections < self.config.slots + _SPARE)
+
+
+def _check_shared(settings: Settings) -> None:
+    """Refuse what a server cannot do for its clients."""
+    if settings.obs_type != "dict":
+        raise ValueError(
+            "obs_type is each client's own, so leave it out here: "
+            f'gym.make("v2w_gym:Vid2World-Remote-v0", url=..., obs_type={settings.obs_type!r})'
+        )
+    if settings.output != "numpy":
+        raise ValueError(
+            "what is served are arrays, so leave output out; tensors come from a local environment: "
+            f"gym.make(ID, output={settings.output!r})"
+        )
 
 
 def serve(
@@ -207,8 +222,3 @@ def serving(
             with contextlib.suppress(RuntimeError):  # it has ended by itself
                 stop()
         thread.join()
-
-
-def _address(name: tuple[Any, ...]) -> str:
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"ws://{host}:{name[1]}"

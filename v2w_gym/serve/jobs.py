@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ class Job:
         request: what a reset asks for, checked.
         rng: what it draws from; the session's own only once the reset has come about.
         vectors: ``(k, a)``, actions of a step or a chunk, checked.
+        gone: whether who asked has left.
         played: a record for each step taken; rewards and numbers of one slot, and its frame.
     """
 
@@ -35,6 +36,7 @@ class Job:
     request: Request | None = None
     rng: np.random.Generator | None = None
     vectors: npt.NDArray[np.float32] | None = None
+    gone: Callable[[], bool] = lambda: False
     played: list[dict[str, Any]] = field(default_factory=list)
 
     @property

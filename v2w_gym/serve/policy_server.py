@@ -13,6 +13,7 @@ import contextlib
 import hmac
 import http
 import itertools
+import socket
 import threading
 import time
 import traceback
@@ -22,11 +23,12 @@ from types import TracebackType
 from typing import Any
 
 from v2w_gym.policies.base import Policy
-from v2w_gym.serve.access import is_loopback
+from v2w_gym.serve.access import address
 from v2w_gym.serve.answers import Answers, Keys
 from v2w_gym.wire.arrays import pack, unpack
 from v2w_gym.wire.deadline import send_within
 from v2w_gym.wire.errors import WireError
+from v2w_gym.wire.loopback import is_loopback
 from v2w_gym.wire.structure import LIMITS, Limits
 
 _CLOSING_S = 1.0
@@ -81,6 +83,7 @@ class PolicyServer:
 
     Attributes:
         port: what it listens on.
+        url: what clients on this machine type.
 
     Raises:
         ValueError: another interface than loopback without a key.
@@ -118,7 +121,9 @@ class PolicyServer:
         }
         pack(self._metadata)
         self._server = self._listen()
-        self.port: int = self._server.socket.getsockname()[1]
+        name = self._server.socket.getsockname()
+        self.port: int = name[1]
+        self.url = address(name)
         self._answering = False
 
     def serve_forever(self) -> None:
@@ -155,6 +160,7 @@ class PolicyServer:
             self._converse,
             self.config.host,
             self.config.port,
+            family=socket.AF_INET6 if ":" in self.config.host else socket.AF_INET,
             compression=None,
             max_size=self.config.limits.size,
             max_queue=1,

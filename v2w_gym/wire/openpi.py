@@ -23,6 +23,7 @@ import numpy as np
 from v2w_gym.wire.arrays import pack, unpack
 from v2w_gym.wire.deadline import send_within
 from v2w_gym.wire.errors import FarSideError, OutageError, WireError
+from v2w_gym.wire.loopback import is_loopback
 from v2w_gym.wire.structure import LIMITS, Limits
 
 _URL = re.compile(r"wss?://[^/@?#\s]+([/?][^@#\s]*)?")
@@ -127,6 +128,7 @@ class OpenpiClient:
         client, exceptions = _websockets()
         endpoint = self.endpoint
         headers = {"Authorization": f"Api-Key {endpoint.api_key}"} if endpoint.api_key else None
+        here = is_loopback(urllib.parse.urlsplit(endpoint.url).hostname or "")
         try:
             return self._exit.enter_context(
                 client.connect(
@@ -138,6 +140,7 @@ class OpenpiClient:
                     close_timeout=_CLOSING_S,
                     ping_interval=None,  # a server that computes answers no pings, and every call is timed
                     additional_headers=headers,
+                    proxy=None if here else True,  # one of the environment's cannot reach this machine
                 )
             )
         except exceptions.InvalidStatus as error:
