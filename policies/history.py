@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import copy
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -39,12 +39,18 @@ class FrameHistory:
             raise ValueError(f'start must be "repeat" or "black", got {start!r}')
         self.length, self._framing, self._start = length, framing, start
         self._size = None if size is None else Framing(size, size, (0, 0, 0, 0))
-        self._seen: dict[int, deque[FrameArray]] = {}
+        self._seen: dict[int, tuple[FrameArray, ...]] = {}
 
     def reset(self, slots: Sequence[int]) -> None:
         """Forget what ``slots`` have seen."""
         for slot in slots:
             self._seen.pop(slot, None)
+
+    def copy(self) -> FrameHistory:
+        """One that has seen the same; what either sees from now on, the other has not."""
+        twin = copy.copy(self)
+        twin._seen = dict(self._seen)
+        return twin
 
     def see(self, frames: Any) -> FrameArray:
         """Take in frames ``(b, h, w, 3)`` uint8; the last ones of each slot, ``(b, length, h, w, 3)`` uint8.
@@ -56,8 +62,9 @@ class FrameHistory:
         for slot, picture in enumerate(pictures):
             if slot not in self._seen:
                 before = picture.copy() if self._start == "repeat" else np.zeros_like(picture)
-                self._seen[slot] = deque([before] * self.length, maxlen=self.length)
-            self._seen[slot].append(picture.copy())  # whoever shows frames may reuse their memory
+                self._seen[slot] = (before,) * self.length
+            past = self._seen[slot][1:]
+            self._seen[slot] = (*past, picture.copy())  # whoever shows frames may reuse their memory
         return np.stack([np.stack(self._seen[slot]) for slot in range(len(pictures))])
 
     def _fitted(self, frames: FrameArray) -> FrameArray:

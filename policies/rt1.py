@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -87,13 +89,19 @@ class RT1Policy:
     def act(self, observation: Mapping[str, Any]) -> Actions:
         """Actions ``(b, 13)`` for ``observation["pixels"]``, uint8 ``(b, h, w, 3)``.
 
+        An error, the model's own included, leaves all slots as they were; what the model itself remembers is
+        the model's.
+
         Raises:
             ValueError: the model's output is not RT-1's, field by field, or leaves the world's ranges.
         """
         slots = range(batch_of({"pixels": observation["pixels"]}))
-        images = self._history.see(observation["pixels"])
+        history, sticky = self._history.copy(), copy.deepcopy(self._sticky)
+        images = history.see(observation["pixels"])
         output = self._model(images, [self._instruction.get(slot, "") for slot in slots])
-        actions, ended = world_action(read_fields(output, len(slots)), self._gripper)
+        gripper = functools.partial(self._gripper, sticky)
+        actions, ended = world_action(read_fields(output, len(slots)), gripper)
+        self._history, self._sticky = history, sticky
         still = stand_still(len(slots))
         for slot in slots:
             if slot in self.terminated:
@@ -103,12 +111,12 @@ class RT1Policy:
                 self.terminated.setdefault(slot, self._steps[slot])
         return actions
 
-    def _gripper(self, fields: Mapping[str, Numbers]) -> Numbers:
-        """Commands ``(b,)``, -1 opens .. +1 closes."""
+    def _gripper(self, sticky: StickyGripper, fields: Mapping[str, Numbers]) -> Numbers:
+        """Commands ``(b,)``, -1 opens .. +1 closes, and ``sticky`` remembers them."""
         if OPEN_GRIPPER in fields:
-            return self._sticky.follow(1.0 - fields[OPEN_GRIPPER][:, 0])
+            return sticky.follow(1.0 - fields[OPEN_GRIPPER][:, 0])
         commands = fields["gripper_closedness_action"][:, 0]
-        return self._sticky.hold(np.where(np.abs(commands) < self._deadband, 0.0, commands))
+        return sticky.hold(np.where(np.abs(commands) < self._deadband, 0.0, commands))
 
 
 class SimplerModel:

@@ -66,10 +66,13 @@ class Delayed(Handicap):
 
     def act(self, observation: Mapping[str, Any]) -> Actions:
         """Actions ``(b, a)`` for the old frames."""
-        for slot, frame in enumerate(np.array(observation["pixels"])):  # a copy: memory may be reused
-            self._seen.setdefault(slot, deque(maxlen=self.frames + 1)).append(frame)
-        old = np.stack([self._seen[slot][0] for slot in range(len(observation["pixels"]))])
-        return super().act({**observation, "pixels": old})
+        now = enumerate(np.array(observation["pixels"]))  # a copy: memory may be reused
+        seen = {
+            slot: deque([*self._seen.get(slot, ()), frame], maxlen=self.frames + 1) for slot, frame in now
+        }
+        actions = super().act({**observation, "pixels": np.stack([frames[0] for frames in seen.values()])})
+        self._seen |= seen  # not before: an error leaves the memory as it was
+        return actions
 
 
 class Erratic(Handicap):

@@ -87,6 +87,17 @@ def test_frames_that_are_remembered_are_copies():
     assert policy.act({"pixels": memory}).max() == 0
 
 
+def test_an_error_inside_leaves_what_was_seen_as_it_was():
+    own = Brightness()
+    policy, film = Delayed(own, frames=1), films(slots=1)
+    policy.act({"pixels": film[0]})
+    own.act = None
+    with pytest.raises(TypeError):
+        policy.act({"pixels": film[1]})
+    del own.act
+    np.testing.assert_allclose(policy.act({"pixels": film[2]}), own.act({"pixels": film[0]}))
+
+
 def test_handicaps_take_a_policy_that_only_acts():
     assert not play(Scaled(OnlyActs(), 0.5), films(slots=2), [0, 0]).any()
 

@@ -95,6 +95,30 @@ def test_output_that_is_not_rt1s_is_refused_by_field(changes, text):
         policy(lambda slots: np.zeros((slots, 13))).act(see())
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"world_vector": None}, {"world_vector": np.full((2, 3), 1.75)}, {"raises": True}]
+)
+def test_a_call_that_fails_leaves_history_gripper_and_end_as_they_were(wrong):
+    def says(slots):
+        if made._model.fails and "raises" in wrong:
+            raise RuntimeError("out of memory")
+        changes = wrong if made._model.fails else {}
+        closing = {"gripper_closedness_action": np.full((slots, 1), 0.9 if made._model.fails else 0.1)}
+        return output(slots, **{**closing, **changes})
+
+    made = policy(says, history=3, sticky=3)
+    made._model.fails = False
+    made.act(see(value=10))
+    made._model.fails = True
+    with pytest.raises((ValueError, RuntimeError)):
+        made.act(see(value=20))
+    made._model.fails = False
+    actions = made.act(see(value=30))
+    assert made._model.seen[-1][0][0, :, 0, 0, 0].tolist() == [10, 10, 30]
+    assert actions[:, RT1_ACTIONS.names.index("gripper_closedness")] == pytest.approx(0.1)
+    assert made._steps == {0: 2, 1: 2}
+
+
 def test_history_is_that_of_each_slot_in_the_policys_size():
     made = policy(history=3)
     for value in (10, 20):
