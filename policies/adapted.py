@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+from gymnasium import spaces
 
 from v2w_gym.envs.arm import ArmMapping
 from v2w_gym.envs.grippers import GRIPPERS, Gripper
@@ -81,6 +82,17 @@ class Adapted(Around):
         gain, shift = wanted.normaliser.line(len(wanted.names))
         actions: Actions = ((values - shift) / gain).astype(np.float32)
         return actions if self._arm is None else self._arm(actions, (len(actions),))
+
+    def _space_inside(self, action_space: Any) -> Any:
+        """As the contract of the policy inside has it; that it fits was seen when it was adapted."""
+        low, high = self._given.low, self._given.high
+        if self._given.normaliser.kind == "bounds":
+            low, high = low or self._given.normaliser.low, high or self._given.normaliser.high
+        if low is None or high is None:
+            return None
+        gain, shift = self._given.normaliser.line(len(low))
+        least, most = (((np.array(end) - shift) / gain).astype(np.float32) for end in (low, high))
+        return spaces.Box(least, most, dtype=np.float32)
 
     def _turn_gripper(self, values: Numbers, given: Gripper, wanted: Gripper) -> None:
         """Turn the gripper's column of ``values`` ``(b, a)`` into the world's convention, in place."""

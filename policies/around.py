@@ -14,10 +14,29 @@ Numbers = npt.NDArray[np.float64]
 
 
 class Around:
-    """A policy around another one; hands on what begins an episode."""
+    """A policy around another one; hands on what begins an episode, and what the policy inside states.
+
+    Attributes:
+        contract: of the policy inside, unless the one around it states its own.
+    """
 
     def __init__(self, policy: Any) -> None:
-        self.policy = policy
+        self.policy, self.contract = policy, getattr(policy, "contract", None)
+
+    def check_spaces(self, observation_space: Any, action_space: Any) -> None:
+        """Let the policy inside compare its spaces with those of a single environment, if it can.
+
+        Raises:
+            ValueError: as it raises.
+        """
+        if not callable(getattr(self.policy, "check_spaces", None)):
+            return
+        if (inner := self._space_inside(action_space)) is not None:
+            self.policy.check_spaces(observation_space, inner)
+
+    def _space_inside(self, action_space: Any) -> Any:
+        """Of the actions that the policy inside gives where this one fits; None where nobody knows."""
+        return action_space
 
     def seed(self, seeds: Sequence[int]) -> None:
         """One seed per slot, for the policy inside if it wants them."""

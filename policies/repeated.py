@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from v2w_gym.envs.domains import RT1_ACTIONS
 from v2w_gym.policies import units
 from v2w_gym.policies.around import Around, numbers_of
-from v2w_gym.policies.contract import policy_contract
+from v2w_gym.policies.contract import ActionContract, policy_contract
 from v2w_gym.policies.simple import Actions
+
+_BARE = "1"
+_STATES = {name for name, unit in zip(RT1_ACTIONS.names, RT1_ACTIONS.units, strict=True) if unit == _BARE}
+"""Bare numbers that are known to be no motions."""
 
 
 class Repeated(Around):
@@ -25,7 +30,8 @@ class Repeated(Around):
         contract: at ``times`` the rate.
 
     Raises:
-        ValueError: ``times`` below 1, or a contract that does not state ``mode``.
+        ValueError: ``times`` below 1, or a contract that does not tell which components are motions: it
+            states no ``mode``, or is of deltas in bare numbers.
     """
 
     def __init__(self, policy: Any, times: int) -> None:
@@ -38,6 +44,8 @@ class Repeated(Around):
                 "to repeat actions one must know whether motions are deltas or absolute poses; type "
                 'policy.contract = dataclasses.replace(policy.contract, mode="delta")'
             )
+        if times > 1 and given.mode == "delta":
+            _check_units(given)
         self.times = times
         moves = [given.mode == "delta" and units.motion(unit) for unit in given.unit]
         self._share = np.where(moves, 1.0 / times, 1.0)
@@ -64,3 +72,18 @@ class Repeated(Around):
         actions = np.stack([self._last[slot][0] for slot in slots])
         self._last |= {slot: (self._last[slot][0], self._last[slot][1] - 1) for slot in slots}
         return actions
+
+
+def _check_units(contract: ActionContract) -> None:
+    """Raise ``ValueError`` where a component may be a motion, to be spread, or a state, to be held."""
+    pairs = list(zip(contract.names, contract.unit, strict=True))
+    states = (*_STATES, *(name for name in contract.names if name.startswith("gripper")))
+    bare = [name for name, unit in pairs if unit.strip() == _BARE and name not in states]
+    if bare:
+        stated = tuple("metres per step" if name in bare else unit for name, unit in pairs)
+        raise ValueError(
+            "to repeat deltas one must know which components are motions, and bare numbers do not tell: "
+            f"{', '.join(bare)}; say what they are, e.g. type policy.contract = "
+            f'dataclasses.replace(policy.contract, units={stated}); what is "per step" is spread over the '
+            'steps, any other word, such as "state", is held'
+        )

@@ -54,6 +54,8 @@ def factor(got: str, wanted: str) -> float | None:
 
 
 def motion(unit: str) -> bool:
-    """Whether numbers in ``unit`` are lengths or angles, that is motions or poses, and no speeds."""
+    """Whether numbers in ``unit`` are motions or poses: lengths, angles, or anything per step; no speeds."""
     found = parse(unit)
-    return found is not None and found.kind.removesuffix(" per step") in _SCALES
+    if found is None:
+        return re.search(rf"(\bper|/)\s*({'|'.join(_STEP)})\s*$", unit.lower()) is not None
+    return found.kind.removesuffix(" per step") in _SCALES

@@ -1,5 +1,6 @@
 """What a policy's numbers mean is held against what the world takes, and converted only on request."""
 
+import dataclasses
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from v2w_gym.config import from_dict
+from v2w_gym.envs.actions import BoxActions
 from v2w_gym.envs.arm import ArmMapping, arm_spec
 from v2w_gym.envs.domains import DOMAINS, RT1_ACTIONS
 from v2w_gym.envs.world import ActionSpec, DetectorSpec, World, WorldConfig
@@ -28,6 +31,8 @@ from v2w_gym.policies.contract import (
 from v2w_gym.policies.gripper import StickyGripper
 from v2w_gym.policies.normaliser import Normaliser
 from v2w_gym.policies.repeated import Repeated
+from v2w_gym.policies.space_check import check_spaces
+from v2w_gym.policies.wrappers import Biased, Delayed, Handicap
 
 SPEC = ActionSpec(
     names=("dx", "dy", "gripper"),
@@ -237,6 +242,8 @@ def test_units():
     assert units.factor("1", "1") == 1.0
     assert units.factor("metres", "radians") is None
     assert units.factor("metres per second", "metres per step") is None
+    assert all(map(units.motion, ("inches per step", "1/action", "cm / step", "rad")))
+    assert not any(map(units.motion, ("1", "metres per second", "superstep", "state")))
 
 
 KINDS = st.sampled_from(["none", "bounds", "quantile", "mean_std"])
@@ -375,6 +382,68 @@ def test_a_slow_policy_is_asked_rarely_and_its_motions_are_spread():
     assert Repeated(Says(speeds, [1.0, -1.0, 1.0]), 4).act(SEEN)[0].tolist() == [1.0, -1.0, 1.0]
     with pytest.raises(ValueError, match="mode="):
         Repeated(Says(replace(slow, mode=None), [0, 0, 0]), 2)
+
+
+def test_deltas_in_bare_numbers_are_not_repeated_but_asked_about():
+    policy = Says(replace(WORLD, units="1", rate=5.0), [1.0, -1.0, 1.0])
+    with pytest.raises(ValueError, match=r"do not tell: dx, dy; .* type policy.contract") as refused:
+        Repeated(policy, 4)
+    line = re.search(r"dataclasses.replace\(.*\)\)", str(refused.value))[0]
+    policy.contract = eval(line, {"dataclasses": dataclasses, "policy": policy})
+    assert policy.contract.unit == ("metres per step", "metres per step", "1")
+    np.testing.assert_allclose(Repeated(policy, 4).act(SEEN)[0], [0.25, -0.25, 1.0])
+    policy.contract = replace(policy.contract, units=("1 per step", "state", "1"))
+    np.testing.assert_allclose(Repeated(policy, 4).act(SEEN)[0], [0.25, -1.0, 1.0])
+    thirteen = Says(RT1, np.arange(13) / 16)
+    flags = [RT1.names.index(name) for name in RT1.names if name.startswith(("terminate", "gripper"))]
+    np.testing.assert_allclose(Repeated(thirteen, 2).act(SEEN)[0, flags], thirteen.rows[0][flags])
+
+
+class Trained(Says):
+    """Notes the spaces that it is held against, and wants pictures of 48 pixels."""
+
+    def check_spaces(self, observation_space, action_space):
+        self.spaces = (observation_space, action_space)
+        if observation_space["pixels"].shape != (48, 48, 3):
+            raise ValueError("trained on 48x48 pixels")
+
+
+AROUND = [
+    lambda policy: Handicap(policy),
+    lambda policy: Delayed(policy, 2),
+    lambda policy: Biased(policy, [0.1, 0, 0]),
+    lambda policy: Repeated(policy, 1),
+    lambda policy: adapt(policy, WORLD),
+]
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_what_stands_around_a_policy_passes_on_what_it_states(around):
+    policy = Trained(WORLD, [1, 1, 1])
+    outer = around(around(policy))
+    check_contracts({"mine": outer}, CONFIG)
+    check_spaces({"mine": outer}, CONFIG)
+    assert policy.spaces[1] == BoxActions(SPEC).space
+    with pytest.raises(ContractMismatch, match=r"policy 'mine'.*\n.*rate: got 20 Hz, expected 5 Hz"):
+        check_contracts({"mine": outer}, replace(CONFIG, fps=5.0))
+    with pytest.raises(ValueError, match="policy 'mine': trained on 48x48"):
+        check_spaces({"mine": outer}, replace(CONFIG, frame_size=(64, 64)))
+    outer.contract = replace(outer.contract, rate=5.0)  # it may be said of the whole
+    check_contracts({"mine": outer}, replace(CONFIG, fps=5.0))
+    check_spaces({"mine": around(Says(WORLD, [1, 1, 1]))}, CONFIG)
+
+
+def test_an_adapted_policy_is_held_against_the_actions_that_it_gives_itself():
+    metres = replace(WORLD, normaliser=Normaliser())
+    policy = Trained(metres, [0, 0, 0])
+    check_spaces({"mine": adapt(policy, WORLD)}, CONFIG)
+    assert policy.spaces[1] == spaces.Box(np.float32(metres.low), np.float32(metres.high))
+    silent = Trained(replace(metres, low=None, high=None), [0, 0, 0])
+    check_spaces({"mine": adapt(silent, WORLD)}, CONFIG)
+    assert not hasattr(silent, "spaces"), "nobody says what its actions lie in"
+    silent.contract = replace(WORLD, low=None, high=None)
+    check_spaces({"mine": adapt(silent, WORLD)}, CONFIG)
+    assert silent.spaces[1] == BoxActions(SPEC).space
 
 
 def test_actions_of_another_shape_than_the_contract_says_are_refused():
