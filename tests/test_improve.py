@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,14 @@ from v2w_gym.config import from_dict, load
 from v2w_gym.data.episode import Episode, EpisodeFolder
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation.fidelity import Replays
+from v2w_gym.training.assemble import assemble
 from v2w_gym.training.improving.config import CheckConfig, ImproveConfig, PlayConfig
+from v2w_gym.training.improving.learning import _parts
 from v2w_gym.training.improving.notes import Notes
 from v2w_gym.training.improving.parts import DISTURBED, Fidelity
 from v2w_gym.training.improving.realities import Brought, MetaWorld
 from v2w_gym.training.improving.rounds import improve
+from v2w_gym.training.improving.validation import _check_world
 from v2w_gym.training.improving.verdict import objections
 
 slow = pytest.mark.slow
@@ -270,6 +274,20 @@ def test_old_recordings_of_another_world_are_refused(settings, tmp_path):
     data = recorded(tmp_path / "data", range(2), side=32)
     with pytest.raises(ValueError, match=r"frames \(h, w\) of \(32, 32\)"):
         improve(dataclasses.replace(settings, data=(str(data),)), tmp_path / "out", ToyReality(), Replays())
+
+
+def test_a_new_world_frames_pictures_as_the_one_before(tiny_world, tmp_path):
+    folder = shutil.copytree(tiny_world, tmp_path / "world")
+    said = json.loads((folder / "world.json").read_text())
+    said["framing"] = {"source": [40, 48], "picture": [40, 48], "bars": [4, 4, 0, 0]}
+    (folder / "world.json").write_text(json.dumps(said))
+    before = World.open(folder)
+    _check_world(before)
+    assemble(_parts(before, folder / "unet"), tmp_path / "new")
+    after = World.open(tmp_path / "new").config
+    assert after.framing == before.config.framing
+    other = dataclasses.replace(after, version=before.config.version, hashes=before.config.hashes)
+    assert other == before.config
 
 
 def test_meta_world_plays_no_seed_that_is_held_out():

@@ -117,6 +117,11 @@ def test_images_of_a_folder_are_starts_and_sub_folders_clips(tmp_path):
     np.testing.assert_array_equal(shorter.frames, fitted(1, 2))
     with pytest.raises(ValueError, match="too few for a context of 2 frames"):
         starts_from(tmp_path, *FACTS, length=2)
+    with pytest.raises(
+        ValueError, match=r"equally many frames.*'known' frames \(3, .*'unknown' frames \(1, "
+    ):
+        starts.save(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
 
 
 @pytest.mark.parametrize(("frames", "actions"), [("image", "action"), ("frames", "actions")])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import nn
 from v2w_gym.config import load
 from v2w_gym.data.episode import Episode
 from v2w_gym.training import stages
+from v2w_gym.training.card import _stage
 from v2w_gym.training.codec import CodecConfig
 from v2w_gym.training.codec import train as train_codec
 from v2w_gym.training.detector import HardFrames, Judged
@@ -134,6 +137,32 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path, optimiz
         return torch.cat([p.flatten() for p in network.parameters()])
 
     torch.testing.assert_close(run("whole", 20), run("stopped", 7, 20))
+
+
+def test_the_card_counts_the_minutes_of_every_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("v2w_gym.training.loop.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(Loop, "_plot", lambda loop: None)
+    for minutes, limit in ((1, 2.0), (4, 2.0), (1, 0.0)):  # a step's; 3 steps, then one, then the others
+        config = LoopConfig(steps=60, batch_size=1, precision="fp32", max_minutes=limit)
+        network = nn.Linear(1, 1)
+
+        def batch(rng: np.random.Generator, size: int, minutes: int = minutes) -> torch.Tensor:
+            clock.now += 60 * minutes
+            return torch.ones(size, 1)
+
+        def loss(
+            x: torch.Tensor, _: torch.Generator, network: nn.Linear = network
+        ) -> dict[str, torch.Tensor]:
+            return {"loss": network(x).square().mean()}
+
+        Loop(network, config, tmp_path).fit(batch, loss)
+    (tmp_path / "legs.jsonl").write_text('{"episodes": {"data": 3}, "config": {"loop": {"seed": 7}}}\n')
+    assert "| codec | data 3 | 7 | 60 | 63 |" in _stage("codec", tmp_path)
+    older = [1, 2, 0.5, 3]  # the clock of each start alone
+    lines = [json.dumps({"step": i, "minutes": m, "loss": 0.0}) for i, m in enumerate(older)]
+    (tmp_path / "losses.jsonl").write_text("\n".join(lines))
+    assert "| 3 | 5 |" in _stage("codec", tmp_path)
 
 
 def test_muon_turns_every_matrix_by_the_same_amount_in_all_directions() -> None:

@@ -67,7 +67,7 @@ class Starts(Protocol):
 
 
 class StartContexts:
-    """A fixed list of contexts with distinct ids; all have the same number of frames.
+    """A fixed list of contexts with distinct ids; to be saved, all must have the same number of frames.
 
     Args:
         contexts: at least one.
@@ -108,10 +108,21 @@ class StartContexts:
         return self._contexts[id]
 
     def save(self, folder: str | Path) -> None:
-        """Write ``starts.npz`` and ``starts.json`` into ``folder``, which is made if need be."""
+        """Write ``starts.npz`` and ``starts.json`` into ``folder``, which is made if need be.
+
+        Raises:
+            ValueError: contexts of unlike shape, which one array cannot hold; nothing is written.
+        """
+        contexts = list(self._contexts.values())
+        shapes = {(c.frames.shape, c.actions.shape): c.id for c in reversed(contexts)}
+        if len(shapes) > 1:
+            told = ", ".join(f"{id!r} frames {f} and actions {a}" for (f, a), id in reversed(shapes.items()))
+            raise ValueError(
+                f"starts of one folder must have equally many frames, of one size, but {told}; "
+                "cut them alike, or save them in several folders"
+            )
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        contexts = list(self._contexts.values())
         np.savez_compressed(
             target / "starts.npz",
             frames=np.stack([c.frames for c in contexts]),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from v2w_gym.config import from_dict, load, to_dict
+from v2w_gym.data.framing import Framing
 from v2w_gym.envs.world import ActionSpec, DetectorSpec, write_hashes
 from v2w_gym.world_model.codec import FrameCodec
 from v2w_gym.world_model.diffusion import ScheduleConfig
@@ -35,6 +36,7 @@ class AssembleConfig:
         action: meaning of the action components.
         instructions: texts of the tasks.
         detector: kind, threshold and rule of the success detector.
+        framing: how any picture becomes a frame; None takes frames of the exact size only.
         sampler: how frames are sampled.
         samplers: presets by name: values that replace those of ``sampler``.
         detector_weights: folder of the trained detector; None leaves the one that is there.
@@ -52,6 +54,7 @@ class AssembleConfig:
     action: ActionSpec
     instructions: tuple[str, ...]
     detector: DetectorSpec
+    framing: Framing | None = None
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     samplers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     detector_weights: str | None = None

@@ -51,8 +51,8 @@ def _stage(name: str, folder: Path) -> str:
     lines = [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
     last = lines[-1]
     minutes, previous = 0.0, 0.0
-    for line in lines:  # the clock starts anew when a run is resumed
-        minutes += line["minutes"] - (previous if line["minutes"] > previous else 0.0)
+    for line in lines:  # in older logs the clock starts anew when a run is resumed
+        minutes += line["minutes"] - (previous if line["minutes"] >= previous else 0.0)
         previous = line["minutes"]
     losses = ", ".join(f"{k} {v:.4g}" for k, v in last.items() if k not in ("step", "minutes"))
     legs = [json.loads(line) for line in (folder / "legs.jsonl").read_text().splitlines()]

@@ -86,6 +86,7 @@ class Loop:
         self.optimizer = Optimizer(module, config.optimizer, config.weight_decay)
         self.average = [p.detach().clone() for p in self.parameters]
         self.step = 0
+        self._earlier = self._logged()
         if self.ranks > 1 and not distributed.is_initialized():
             distributed.init_process_group("gloo" if self.device.type == "cpu" else "nccl")
         self._resume()
@@ -120,8 +121,8 @@ class Loop:
             recent.append(self._optimise(loss(batch(rng, self.config.batch_size), generator)))
             bar.update()
             if self.step % 50 == 0:
-                means = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
-                self._log({"step": self.step, "minutes": (time.monotonic() - started) / 60, **means})
+                means = _means(recent)
+                self._log({"step": self.step, "minutes": self._minutes(started), **means})
                 bar.set_postfix({k: f"{v:.4f}" for k, v in means.items()}, refresh=False)
                 recent = []
             if self.step % self.config.checkpoint_every == 0:
@@ -131,6 +132,8 @@ class Loop:
             if self._out_of_time(started):
                 break
         bar.close()
+        if recent:
+            self._log({"step": self.step, "minutes": self._minutes(started), **_means(recent)})
         self.save()
         self._plot()
         return self.step >= self.config.steps
@@ -213,6 +216,16 @@ class Loop:
             for parameter, value in zip(self.parameters, values, strict=True):
                 parameter.copy_(value)
 
+    def _minutes(self, started: float) -> float:
+        """What the run has taken until now, earlier starts included."""
+        return self._earlier + (time.monotonic() - started) / 60
+
+    def _logged(self) -> float:
+        """Minutes that earlier starts have logged."""
+        path = self.out / "losses.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return float(json.loads(lines[-1])["minutes"]) if lines else 0.0
+
     def _log(self, line: dict[str, float]) -> None:
         if self.rank > 0:
             return
@@ -229,6 +242,8 @@ class Loop:
         if self.rank > 0 or not path.exists():
             return
         lines = [json.loads(line) for line in path.read_text().splitlines()]
+        if len(lines) < 2:  # no curve
+            return
         figure, axes = plt.subplots(figsize=(7, 4))
         for key in lines[0].keys() - {"step", "minutes"}:
             axes.plot([line["step"] for line in lines], [line[key] for line in lines], label=key)
@@ -236,6 +251,10 @@ class Loop:
         axes.legend()
         figure.savefig(self.out / "losses.png", dpi=120, bbox_inches="tight")
         plt.close(figure)
+
+
+def _means(losses: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([one[name] for one in losses])) for name in losses[0]}
 
 
 def _device(name: str, index: int) -> torch.device:

@@ -94,6 +94,7 @@ def _parts(world: World, unet: Path) -> AssembleConfig:
         action=said.action,
         instructions=said.instructions,
         detector=said.detector,
+        framing=said.framing,
         sampler=from_dict(SamplerConfig, said.sampler),
         samplers=said.samplers,
         **{name: str(path) for name, path in optional.items() if path.exists()},

@@ -72,7 +72,7 @@ def _check_world(world: World) -> None:
 def _unusual(world: World) -> bool:
     """Whether it has what ``assemble`` cannot write."""
     said = world.config
-    return said.framing is not None or said.action_bound != 1.0 or said.preset is not None
+    return said.action_bound != 1.0 or said.preset is not None
 
 
 def _check_policy(config: ImproveConfig, world: World) -> None:
