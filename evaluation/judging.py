@@ -1,13 +1,12 @@
-"""Ask a judge of whole clips for verdicts on episodes; whatever goes wrong with it is nobody's failure."""
+"""A judge of whole clips for the episodes of a ranking: opened from what a user names, and recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from v2w_gym.evaluation.ledger import Record
-from v2w_gym.rewards.judge import Clip, ClipJudge, Judgement
+from v2w_gym.rewards.judge import ClipJudge, Judgement
 
 
 def opened(judge: str | Path | ClipJudge, device: str) -> tuple[ClipJudge, str | None]:
@@ -23,23 +22,6 @@ def opened(judge: str | Path | ClipJudge, device: str) -> tuple[ClipJudge, str |
 
     file = Path(judge)
     return open_judge(judge, device=device), str(file.resolve() if file.is_file() else judge)
-
-
-def judgements(judge: ClipJudge, clips: Sequence[Clip]) -> list[Judgement]:
-    """What ``judge`` says of each clip; where it raises, that is why nobody can say.
-
-    Raises:
-        ValueError: clips that it does not take.
-    """
-    try:
-        found = judge.judge(clips)
-        if len(found) != len(clips):
-            raise RuntimeError(f"it gave {len(found)} judgements of {len(clips)} clips")
-    except ValueError:
-        raise  # a mistake of ours or of the user's, which asking again would not mend
-    except Exception as error:
-        return [Judgement(None, f"the judge failed: {type(error).__name__}: {error}")] * len(clips)
-    return found
 
 
 def judged(record: Record, found: Judgement, threshold: float) -> Record:

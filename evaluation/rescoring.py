@@ -12,7 +12,7 @@ from tqdm import tqdm
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation import second
 from v2w_gym.evaluation.films import Films
-from v2w_gym.evaluation.judging import judged, judgements, opened
+from v2w_gym.evaluation.judging import judged, opened
 from v2w_gym.evaluation.labelled import errors_of, keep_check
 from v2w_gym.evaluation.ledger import Ledger, Record
 from v2w_gym.evaluation.manifest import Provenance
@@ -26,7 +26,7 @@ from v2w_gym.evaluation.rereading import (
     reread,
     told_before,
 )
-from v2w_gym.rewards.judge import Clip, ClipJudge
+from v2w_gym.rewards.judge import Clip, ClipJudge, judgements
 
 BATCH_SIZE = 16
 """Clips that are shown to a judge together, and to be shown again if the process is killed meanwhile."""

@@ -16,11 +16,11 @@ from v2w_gym.envs.vector import WorldModelVectorEnv
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.guard import GuardedPolicy
-from v2w_gym.evaluation.judging import judged, judgements
+from v2w_gym.evaluation.judging import judged
 from v2w_gym.evaluation.ledger import Record
 from v2w_gym.evaluation.protocol import Protocol, episode_seeds
 from v2w_gym.evaluation.rules import succeeded
-from v2w_gym.rewards.judge import Clip, ClipJudge
+from v2w_gym.rewards.judge import Clip, ClipJudge, judgements
 from v2w_gym.rewards.unjudged import Unjudged
 
 FILMED_STARTS = 4

@@ -241,6 +241,31 @@ def test_agreement_leaves_out_who_could_not_tell():
     assert agreement_of(["unscorable"]) is None
 
 
+def test_a_member_that_fails_is_one_vote_that_could_not_be_read():
+    class Broken(Says):
+        def judge(self, clips):
+            raise ConnectionError("nobody home")
+
+    class Silent(Says):
+        def judge(self, clips):
+            return []
+
+    (found,) = ensemble(Says(0.9), Broken(0.0), Says(0.8), rule="majority").judge([CLIP])
+    assert (found.probability, found.votes, found.tokens) == (1.0, (0.9, None, 0.8), 6)
+    assert "m1: unscorable (the judge failed: ConnectionError: nobody home); m2: success" in found.reason
+    (found,) = ensemble(Says(0.9), Broken(0.0), Silent(0.0)).judge([CLIP])
+    assert found.probability is None
+    assert found.reason.startswith("1 members could score, 2 must; ")
+    assert "m2: unscorable (the judge failed: RuntimeError: it gave 0 judgements of 1 clips)" in found.reason
+
+    class Particular(Says):
+        def judge(self, clips):
+            raise ValueError("frames must be 64x64")
+
+    with pytest.raises(ValueError, match="64x64"):
+        ensemble(Says(0.9), Particular(0.0), need=1).judge([CLIP])
+
+
 def test_an_ensemble_of_files(frame_judge, clips, tmp_path):
     frame_judge()
     path = tmp_path / "both.yaml"

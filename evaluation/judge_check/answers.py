@@ -12,8 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from v2w_gym.config import from_dict
-from v2w_gym.evaluation.judging import judgements
-from v2w_gym.rewards.judge import Clip, ClipJudge, Judgement
+from v2w_gym.rewards.judge import Clip, ClipJudge, Judgement, judgements
 
 BATCH_SIZE = 16
 

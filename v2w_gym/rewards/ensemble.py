@@ -9,7 +9,7 @@ from typing import Literal
 
 from v2w_gym.config import config_hash
 from v2w_gym.rewards.clips import check_clips
-from v2w_gym.rewards.judge import Clip, ClipJudge, Judgement, check_threshold
+from v2w_gym.rewards.judge import Clip, ClipJudge, Judgement, check_threshold, judgements
 from v2w_gym.rewards.judges import open_judge
 
 
@@ -67,18 +67,20 @@ class Ensemble:
     def judge(self, clips: Sequence[Clip]) -> list[Judgement]:
         """One judgement per clip: votes are the members' probabilities, the reason says what each said.
 
+        A member that fails could not score these clips, and the others still count.
+
         Raises:
-            ValueError: frames of a wrong shape, or as a member raises.
+            ValueError: frames of a wrong shape, or that a member does not take.
         """
         check_clips(clips)
-        said = [member.judge(clips) for member in self.members]
-        return [self._together(judgements) for judgements in zip(*said, strict=True)]
+        said = [judgements(member, clips) for member in self.members]
+        return [self._together(of_clip) for of_clip in zip(*said, strict=True)]
 
-    def _together(self, judgements: Sequence[Judgement]) -> Judgement:
-        verdicts = [j.verdict(member.threshold) for j, member in zip(judgements, self.members, strict=True)]
+    def _together(self, said: Sequence[Judgement]) -> Judgement:
+        verdicts = [j.verdict(member.threshold) for j, member in zip(said, self.members, strict=True)]
         scored = [verdict for verdict in verdicts if verdict != "unscorable"]
         agreement = agreement_of(verdicts)
-        probability = self._probability(judgements, scored)
+        probability = self._probability(said, scored)
         need = len(self.members) // 2 + 1 if self.config.need is None else self.config.need
         if len(scored) < need:
             probability, heading = None, f"{len(scored)} members could score, {need} must"
@@ -90,22 +92,22 @@ class Ensemble:
             heading = f"agreement {agreement:.2f}"
         lines = [
             f"{Path(name).stem}: {verdict}" + (f" ({j.reason})" if j.reason else "")
-            for name, verdict, j in zip(self.config.members, verdicts, judgements, strict=True)
+            for name, verdict, j in zip(self.config.members, verdicts, said, strict=True)
         ]
-        progress = [j.progress for j in judgements if j.progress is not None]
-        costs = [j.cost for j in judgements if j.cost is not None]
+        progress = [j.progress for j in said if j.progress is not None]
+        costs = [j.cost for j in said if j.cost is not None]
         return Judgement(
             probability,
             "; ".join([heading, *lines]),
-            votes=tuple(j.probability for j in judgements),
+            votes=tuple(j.probability for j in said),
             progress=sum(progress) / len(progress) if progress else None,
-            tokens=sum(j.tokens for j in judgements),
+            tokens=sum(j.tokens for j in said),
             cost=sum(costs) if costs else None,
         )
 
-    def _probability(self, judgements: Sequence[Judgement], scored: Sequence[str]) -> float | None:
+    def _probability(self, said: Sequence[Judgement], scored: Sequence[str]) -> float | None:
         """By the rule; None where nobody scored, or a majority is split evenly."""
-        known = [j.probability for j in judgements if j.probability is not None]
+        known = [j.probability for j in said if j.probability is not None]
         if not known:
             return None
         if self.config.rule == "mean":

@@ -89,3 +89,20 @@ class ClipJudge(Protocol):
         why; only a mistake of the caller (frames of a wrong shape, an empty clip) raises ``ValueError``.
         """
         ...
+
+
+def judgements(judge: ClipJudge, clips: Sequence[Clip]) -> list[Judgement]:
+    """What ``judge`` says of each clip; where it raises, that is why nobody can say.
+
+    Raises:
+        ValueError: clips that it does not take.
+    """
+    try:
+        found = judge.judge(clips)
+        if len(found) != len(clips):
+            raise RuntimeError(f"it gave {len(found)} judgements of {len(clips)} clips")
+    except ValueError:
+        raise  # a mistake of ours or of the user's, which asking again would not mend
+    except Exception as error:
+        return [Judgement(None, f"the judge failed: {type(error).__name__}: {error}")] * len(clips)
+    return found
