@@ -227,6 +227,15 @@ def test_the_page_shows_clips_and_writes_verdicts_down(served):
     assert again["clips"][0]["verdict"] == "failure"
 
 
+def test_a_damaged_clip_stops_nobody(served):
+    damaged, whole = served.queue.names(seed=1)[:2]
+    (served.queue.folder / "clips" / f"{damaged}.npz").write_bytes(b"torn")
+    status, _, body = request(served, "GET", f"/{served.token}/clip/{damaged}")
+    assert (status, list(json.loads(body))) == (200, ["unreadable"])
+    assert f"{damaged}.npz is damaged" in json.loads(body)["unreadable"]
+    assert post(served, {"clip": whole, "verdict": "success"}) == 200
+
+
 def test_large_frames_travel_as_jpeg(served):
     name = served.queue.add(clip(7, size=(300, 300)))
     assert served.clip(name)["frames"][0].startswith("data:image/jpeg;base64,")

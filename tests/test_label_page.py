@@ -104,6 +104,22 @@ def test_the_clip_plays_and_can_be_stepped_through(queue, tab):
         assert tab.ask("document.querySelector('#now').textContent") == "4 / 4"
 
 
+def test_a_damaged_clip_is_told_and_passed_over(queue, tab):
+    damaged = queue.names(seed=0)[1]
+    (queue.folder / "clips" / f"{damaged}.npz").write_bytes(b"torn")
+    with served(queue, tab) as server:
+        tab.open(server.url)
+        tab.until(f"{READY} && place === 0")
+        tab.press("y")
+        tab.until(f"{READY} && place === 2")
+        assert tab.ask(PLACE) == "Clip 3 of 3 1 of 3 judged 1 unreadable"
+        tab.press("n")
+        tab.until("!document.querySelector('#over').hidden")
+        assert verdicts(queue) == ["success", None, "failure"]
+        assert tab.ask("document.querySelector('#over-title').textContent").startswith("All clips that can")
+        assert f"{damaged}.npz is damaged" in tab.ask("document.querySelector('#over-text').textContent")
+
+
 def test_a_verdict_that_is_not_saved_is_told_and_the_clip_stays(queue, tab):
     with served(queue, tab) as server:
         tab.open(server.url)

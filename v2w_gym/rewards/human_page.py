@@ -90,8 +90,11 @@ class LabelServer:
         return {"rater": self.rater, "clips": known}
 
     def clip(self, name: str) -> dict[str, Any]:
-        """One clip as the page shows it."""
-        clip = self.queue.load(name)
+        """One clip as the page shows it, or why it cannot."""
+        try:
+            clip = self.queue.load(name)
+        except ValueError as error:
+            return {"unreadable": str(error)}
         urls = [_data_url(frame) for frame in clip.frames]
         return {"instruction": clip.instruction, "fps": clip.fps, "frames": urls}
 

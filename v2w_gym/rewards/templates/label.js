@@ -5,7 +5,7 @@ const PAUSE = 0.8; // seconds on the last frame
 const LASTS = 3; // seconds that a clip takes at least: an episode may be over in one
 const LOOK = 5000; // milliseconds between two looks for new clips
 
-let clips = []; // { clip, verdict } in the order in which they are shown
+let clips = []; // { clip, verdict } in the order in which they are shown, with what is unreadable about it
 let place = 0; // of the clip that is shown; beyond the last: none
 let trail = []; // places that were judged in this sitting, for going back
 let film = null; // { frames, fps } of the clip that is shown
@@ -31,7 +31,9 @@ const picture = (url) => new Promise((done, failed) => {
 
 const load = (name) => {
   if (!waiting.has(name)) {
-    const film = fetched(`clip/${name}`).then(async (clip) => ({ ...clip, frames: await Promise.all(clip.frames.map(picture)) }));
+    const film = fetched(`clip/${name}`).then(async (clip) => (
+      clip.unreadable ? clip : { ...clip, frames: await Promise.all(clip.frames.map(picture)) }
+    ));
     film.catch(() => waiting.delete(name));
     waiting.set(name, film);
   }
@@ -87,10 +89,13 @@ const fit = () => {
   draw();
 };
 
+const unreadable = () => clips.filter((clip) => clip.unreadable && !clip.verdict).map((clip) => clip.unreadable);
+
 const tell = () => {
   const done = clips.filter((clip) => clip.verdict).length;
   $("bar").style.width = clips.length ? `${(100 * done) / clips.length}%` : "0";
   const words = [place < clips.length ? `Clip ${place + 1} of ${clips.length}` : "", `${done} of ${clips.length} judged`];
+  if (unreadable().length) words.push(`${unreadable().length} unreadable`);
   $("progress").replaceChildren(...words.map((text) => Object.assign(document.createElement("span"), { textContent: text })));
   for (const verdict of Object.values(KEYS)) {
     $(verdict).classList.toggle("said", clips[place]?.verdict === verdict);
@@ -99,9 +104,11 @@ const tell = () => {
   for (const id of ["back", "over-back"]) $(id).disabled = trail.length === 0 && done === 0;
 };
 
+const waits = (clip) => !clip.verdict && !clip.unreadable;
+
 const next = () => {
-  const open = clips.findIndex((clip, index) => index > place && !clip.verdict);
-  place = open >= 0 ? open : clips.findIndex((clip) => !clip.verdict);
+  const open = clips.findIndex((clip, index) => index > place && waits(clip));
+  place = open >= 0 ? open : clips.findIndex(waits);
   if (place < 0) place = clips.length;
 };
 
@@ -112,15 +119,22 @@ const show = async () => {
   $("stage").hidden = here >= clips.length;
   $("over").hidden = here < clips.length;
   if (here >= clips.length) {
-    $("over-title").textContent = clips.length ? "All clips are judged." : "No clips are waiting.";
+    const damaged = unreadable();
+    const title = damaged.length ? "All clips that can be read are judged." : "All clips are judged.";
+    $("over-title").textContent = clips.length ? title : "No clips are waiting.";
     $("over-text").textContent = clips.length
-      ? `${clips.length} of ${clips.length} are saved. New ones appear here by themselves.`
+      ? [`${clips.length - damaged.length} of ${clips.length} are saved. New ones appear here by themselves.`, ...damaged].join(" ")
       : "They come here when a judge of kind “human” meets a clip that nobody has judged.";
     return;
   }
   try {
     const loaded = await load(clips[here].clip);
     if (place !== here) return;
+    if (loaded.unreadable) { // one damaged file stops nobody
+      clips[here].unreadable = loaded.unreadable;
+      next();
+      return show();
+    }
     film = loaded;
     shown = 0;
     $("instruction").textContent = film.instruction || "(no instruction)";
@@ -132,7 +146,7 @@ const show = async () => {
     complain(error);
   }
   for (const name of waiting.keys()) if (name !== clips[here].clip) waiting.delete(name);
-  const after = clips.slice(here + 1).find((clip) => !clip.verdict);
+  const after = clips.slice(here + 1).find(waits);
   if (after) load(after.clip).catch(() => {});
 };
 
