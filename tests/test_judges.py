@@ -291,6 +291,12 @@ def test_an_unknown_key_is_an_error_for_every_kind(name, tmp_path):
         open_judge(path)
 
 
+@pytest.mark.parametrize("key", [5, None, True, 0.5])
+def test_a_key_that_is_no_text_is_an_unknown_one(key):
+    with pytest.raises(ValueError, match=rf"unknown key {key} in EnsembleConfig; known keys: "):
+        from_dict(EnsembleConfig, {"members": ["drawer_close"], key: 1})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

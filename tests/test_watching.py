@@ -48,6 +48,12 @@ def test_it_is_asked_of_the_whole_clip_every_so_many_steps_and_at_the_last() -> 
     assert (judge.asked[0][0].instruction, judge.asked[0][0].fps) == ("close", 3.0)
 
 
+def test_its_hash_says_when_it_is_asked() -> None:
+    kinds = [Watching(Counting(), every, last) for every in (2, 3) for last in (None, 5, 6)]
+    assert len({watching.hash for watching in kinds}) == 6
+    assert kinds[1].fresh().hash == kinds[1].hash
+
+
 def test_slots_that_are_due_share_one_batch_and_none_sees_the_other() -> None:
     judge = Counting()
     watching = Watching(judge, every=2)

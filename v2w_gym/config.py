@@ -36,7 +36,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
+            near = difflib.get_close_matches(key, fields, n=1) if isinstance(key, str) else []
             hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {sorted(fields)}"
             raise ValueError(f"unknown key {key!r} in {where}{hint}")
     hints = typing.get_type_hints(cls)

@@ -78,7 +78,8 @@ class Watching:
     @property
     def hash(self) -> str:
         """Names the judge and when it is asked."""
-        return f"{self.judge.hash}-every-{self.every}"
+        last = "" if self.last is None else f"-last-{self.last}"
+        return f"{self.judge.hash}-every-{self.every}{last}"
 
     def fresh(self) -> Watching:
         """The same judge with an empty memory."""
