@@ -7,17 +7,20 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from toyworld import STEPS, ToyWorld, drawn, record_all, recorded, true_law
 
+from v2w_gym import cli
 from v2w_gym.data.episode import Episode
-from v2w_gym.evaluation.audit import AuditConfig, Bound, audit, format_audit, gather, recordings
+from v2w_gym.envs.world import World
+from v2w_gym.evaluation.audit import AuditConfig, Bound, audit, format_audit, gather, probes, recordings
 from v2w_gym.evaluation.audit.clips import ClipProtocol, protocol, protocols, score_clips
 from v2w_gym.evaluation.audit.fidelity import exact_lower_bound
-from v2w_gym.evaluation.audit.finding import judged, over_episodes
+from v2w_gym.evaluation.audit.finding import all_passed, judged, not_run, over_episodes
 from v2w_gym.evaluation.audit.motion import Ruler, directions, make_ruler
 from v2w_gym.evaluation.audit.probes import probe
 from v2w_gym.evaluation.audit.reader import ActionReader, ReaderConfig
@@ -127,6 +130,21 @@ def test_what_is_absent_is_not_run_and_says_what_it_takes(folders):
 
 
 @pytest.mark.slow
+def test_an_audit_in_which_no_probe_ran_is_not_passed(tmp_path, monkeypatch, capsys):
+    none = [not_run(name, "?", Bound(0, 1, "so"), "no recordings", "--probes DIR") for name in ("a", "b")]
+    heldout = SimpleNamespace(episodes=[0, 1], actions=np.zeros((2, 3, 4)))
+    monkeypatch.setattr(probes, "gather", lambda *_, **__: SimpleNamespace(heldout=heldout, lpips=None))
+    monkeypatch.setattr(probes, "probe", lambda *_: (none, "too few lessons"))
+    for name in ("write_picture", "validate"):
+        monkeypatch.setattr(probes, name, lambda *_: None)
+    monkeypatch.setattr(World, "open", lambda _: ToyWorld())
+    assert cli.main(["audit", "--heldout", "x", "--out", str(tmp_path)]) == 1
+    assert "0 failed, 2 not run; nothing was tried, so nothing is passed" in capsys.readouterr().out
+    assert not json.loads((tmp_path / "audit.json").read_text())["passed"]
+    ran = judged("c", "?", Bound(0, 1, "so"), Estimate(0.5, 0.4, 0.6), "it did")
+    assert all_passed([*none, ran])
+
+
 def test_a_reader_that_cannot_read_reality_judges_nothing(folders, tmp_path):
     rng = np.random.default_rng(5)
     for seed in range(60):  # what is written down as actions has nothing to do with the frames
@@ -190,8 +208,6 @@ def test_episodes_are_cut_to_the_steps_asked_for(folders):
 
 
 def test_episodes_of_another_world_are_refused(folders, tiny_world):
-    from v2w_gym.envs.world import World
-
     with pytest.raises(ValueError, match="recorded for another world"):
         gather(World.open(tiny_world), AuditConfig(folders["heldout"], episodes=10))
 

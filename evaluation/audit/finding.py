@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -138,6 +138,12 @@ def over_episodes(statistic: Callable[[Floats], Floats], episodes: int, seed: in
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Estimate(value, float(low), float(high))
+
+
+def all_passed(findings: Sequence[Finding]) -> bool:
+    """Whether no probe failed; where none could run nothing was tried, which is not a pass."""
+    ran = [finding for finding in findings if finding.verdict != "not run"]
+    return bool(ran) and all(finding.verdict == "pass" for finding in ran)
 
 
 def _number(value: float) -> float | None:

@@ -13,7 +13,7 @@ from v2w_gym.data.episode import Episode
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation.audit import clips, fidelity, motion, optimism
 from v2w_gym.evaluation.audit.evidence import AuditConfig, Evidence, gather, read_episodes
-from v2w_gym.evaluation.audit.finding import Finding
+from v2w_gym.evaluation.audit.finding import Finding, all_passed
 from v2w_gym.evaluation.audit.motion import Ruler
 from v2w_gym.evaluation.audit.picture import write_picture
 from v2w_gym.evaluation.audit.reader import ReaderConfig
@@ -62,7 +62,7 @@ def audit(
         "sampler": used,
         "episodes": len(evidence.heldout.episodes),
         "steps": evidence.heldout.actions.shape[1],
-        "passed": not any(finding.verdict == "fail" for finding in findings),
+        "passed": all_passed(findings),
         "counts": {v: sum(f.verdict == v for f in findings) for v in ("pass", "fail", "not run")},
         "reader": ruler if isinstance(ruler, str) else ruler.as_dict(),
         "lpips": None if evidence.lpips is None else evidence.lpips.network,

@@ -29,9 +29,10 @@ def format_audit(report: Mapping[str, Any]) -> str:
 def headline(report: Mapping[str, Any]) -> str:
     """Which world, and how many probes it passed."""
     counts = report["counts"]
+    tried = "" if counts["pass"] or counts["fail"] else "; nothing was tried, so nothing is passed"
     return (
         f"audit of {report['world']}, version {report['version']}: {counts['pass']} probes passed, "
-        f"{counts['fail']} failed, {counts['not run']} not run\n"
+        f"{counts['fail']} failed, {counts['not run']} not run{tried}\n"
         f"{report['episodes']} held-out episodes of {report['steps']} actions, weights and sampler "
         f"{report['model_hash']}"
     )

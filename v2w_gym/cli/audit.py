@@ -14,8 +14,9 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     from v2w_gym.registration import SHIPPED_WORLDS
 
     parser.epilog = (
-        "Exit code: 0 if no probe fails, 1 if one does, 2 after an error. A probe without its recordings is "
-        "'not run', which neither passes nor fails. A probe passes only if its whole 95 % interval does."
+        "Exit code: 0 if no probe fails, 1 if one does or none could run, 2 after an error. A probe without "
+        "its recordings is 'not run', which neither passes nor fails. A probe passes only if its whole 95 % "
+        "interval does."
     )
     add = parser.add_argument
     add("--world", default=next(iter(SHIPPED_WORLDS)), help="id, folder or hub id (default: %(default)s)")
