@@ -185,8 +185,8 @@ def open_world(world: str | Path | World | None, provenance: Provenance, file: P
         return World.open(asked)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"the world that {file} was made in is no longer at {asked}; say where it is: "
-            f"v2w report {file} --world FOLDER (in Python: world=)"
+            f"the world that {file} was made in is no longer at {asked}; say where it is: the same "
+            "command with --world FOLDER (in Python: world=)"
         ) from error
 
 
@@ -221,7 +221,7 @@ def protocol_of(
     if found is None or found.world != world.config.name:
         raise ValueError(
             f"{file} was not made in world {world.config.name!r}, version {world.config.version}; say where "
-            f"its world is: v2w report {file} --world FOLDER (in Python: world=)"
+            "its world is: the same command with --world FOLDER (in Python: world=)"
         )
     return found
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
+from v2w_gym import cli
 from v2w_gym.data.episode import Episode
 from v2w_gym.envs.integrity import write_hashes
 from v2w_gym.envs.world import World
 from v2w_gym.evaluation import rank
+from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.judge_check import JudgeCheckConfig, check_judge, format_card
 from v2w_gym.evaluation.judge_check.attacks import UNRELATED, attacks, near_misses
 from v2w_gym.evaluation.judge_check.clips import Labelled, read_clips
 from v2w_gym.evaluation.labelled import errors_of
+from v2w_gym.evaluation.ledger import Ledger, Record
+from v2w_gym.evaluation.manifest import Provenance, Run
 from v2w_gym.evaluation.protocol import Protocol
 from v2w_gym.evaluation.stats import Confusion, cohen_kappa
 from v2w_gym.policies.simple import StillPolicy
@@ -35,6 +40,10 @@ def film(end: int, seed: int = 0) -> Any:
     for frame, place in zip(frames, np.linspace(0, end, FRAMES).astype(int), strict=True):
         frame[8:16, place : place + 8] = 250
     return frames
+
+
+def film_of(end: int) -> Episode:
+    return Episode(film(end), None, np.arange(FRAMES) == FRAMES - 1, "push right", "still", 0)
 
 
 def place(frame: Any) -> float:
@@ -313,6 +322,35 @@ def test_films_of_a_ranking_are_labelled_by_reality(tiny_world: Path, tmp_path: 
     [title] = report["results"]
     assert title == "imagined clips of out"
     assert report["results"][title]["per_episode"]["false_success"] == 1
+
+
+def test_a_ranking_whose_world_has_moved_is_told_where_it_is(tiny_world: Path, tmp_path: Path) -> None:
+    folder, made = tmp_path / "ranking", replace(conditions("mine"), world_version=0)
+    file = folder / "ledger.jsonl"
+    Films(folder / "frames").save("still", "seed-0007", film_of(22))
+    record = Record(
+        *("still", "push right", "seed-0007", 0, 0, "success", 0.9, (), 6, made.success_rule),
+        *(made.world_model_hash, made.detector_hash, made.hash),
+    )
+    Ledger(file).append([record])
+    run = Run("v2w rank", "", str(tmp_path / "gone"), "2026-01-01T00:00:00Z")
+    Provenance({}, (run,)).save(file)
+    with pytest.raises(FileNotFoundError, match=r"no longer at .*gone; .* the same command with --world"):
+        read_clips(folder)
+    for name in ("tiny", "another"):
+        shutil.copytree(tiny_world, tmp_path / name)
+        outcomes = {"still": {"success": 1.0, "outcomes": {"seed-0007": True}}}
+        (tmp_path / name / "reality.json").write_text(json.dumps({"policies": outcomes}))
+        told = json.loads((tmp_path / name / "world.json").read_text())
+        (tmp_path / name / "world.json").write_text(json.dumps({**told, "name": name}))
+        write_hashes(tmp_path / name)
+    asked = ["judge-check", "drawer_close", "--clips", str(folder), "--out", str(tmp_path / "out")]
+    assert cli.main(asked) == cli.USER_ERROR
+    assert cli.main([*asked, "--world", str(tmp_path / "another")]) == cli.USER_ERROR
+    with pytest.raises(ValueError, match="was not made in world 'another'"):
+        read_clips(folder, world=tmp_path / "another")
+    report = check(Gullible(), folder, world=str(tmp_path / "tiny"))
+    assert report["results"]["imagined clips of ranking"]["per_episode"]["true_success"] == 1
 
 
 @pytest.mark.parametrize("change", [{"bound": 0.0}, {"each": 0}, {"episodes": 0}])

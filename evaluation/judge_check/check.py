@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from v2w_gym.evaluation.audit.finding import Bound, Finding, judged, not_run
+from v2w_gym.evaluation.audit.finding import Bound, Finding, all_passed, judged, not_run
 from v2w_gym.evaluation.credibility import auroc
 from v2w_gym.evaluation.entries import plain
 from v2w_gym.evaluation.judge_check.answers import Answer, Answers
@@ -39,6 +39,7 @@ class JudgeCheckConfig:
     Attributes:
         clips: folder of labelled clips, see :func:`~v2w_gym.evaluation.judge_check.clips.read_clips`.
         labels: file of labels, where the clips are videos.
+        world: folder, id or hub id, where the clips are films of a ranking; default: where that opened it.
         imagined: the clips were imagined, and are labelled by how the same ended in reality; the errors of
             the world model are then among those that are counted. So it is with the films of a ranking.
         instruction: what was asked for, in place of what the files say.
@@ -52,6 +53,7 @@ class JudgeCheckConfig:
 
     clips: str
     labels: str | None = None
+    world: str | None = None
     imagined: bool = False
     instruction: str | None = None
     swapped: str | None = None
@@ -90,12 +92,13 @@ def check_judge(
         The report card; ``format_card`` makes a text of it.
 
     Raises:
-        FileNotFoundError: no clips, or no labels.
+        FileNotFoundError: no clips, no labels, or no world of a ranking.
         ValueError: clips that cannot be read, or that the judge does not take.
     """
     labelled = read_clips(
         config.clips,
         labels=config.labels,
+        world=config.world,
         instruction=config.instruction,
         fps=config.fps,
         limit=config.episodes,
@@ -118,7 +121,7 @@ def check_judge(
         "successes": sum(one.success for one in labelled),
         "results": {_title(config): _labelled(labelled, answers, judge.threshold)},
         "red_team": [probe.as_dict() for probe in probes],
-        "passed": _passed(probes),
+        "passed": all_passed(probes),
         "spent": _spent(ask.all()),
         "config": asdict(config),
     }
@@ -193,12 +196,6 @@ def _probe(attack: Attack, answers: Sequence[Answer], threshold: float, config: 
     return judged(
         attack.name, question, bound, wilson(successes=fooled, episodes=scored), says, unscorable=missing
     )
-
-
-def _passed(probes: Sequence[Finding]) -> bool:
-    """Whether no probe failed; a red team that could try nothing has not been withstood."""
-    ran = [probe for probe in probes if probe.verdict != "not run"]
-    return bool(ran) and all(probe.verdict == "pass" for probe in ran)
 
 
 def _spent(answers: Sequence[Answer]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from v2w_gym.data.episode import Episode, EpisodeFolder
 from v2w_gym.evaluation.films import Films
 from v2w_gym.evaluation.ledger import Ledger
 from v2w_gym.evaluation.manifest import Provenance
-from v2w_gym.evaluation.rereading import LEDGER, open_world
+from v2w_gym.evaluation.rereading import LEDGER, open_world, protocol_of, told_before
 from v2w_gym.rewards.judge import Clip
 
 LABELS = ("labels.json", "labels.csv")
@@ -42,6 +42,7 @@ def read_clips(
     folder: str | Path,
     *,
     labels: str | Path | None = None,
+    world: str | Path | None = None,
     instruction: str | None = None,
     fps: float | None = None,
     limit: int | None = None,
@@ -54,17 +55,19 @@ def read_clips(
         labels: of videos: JSON, ``{"name.mp4": true}`` or ``{"name.mp4": {"success": true, "instruction":
             "..."}}``, or CSV with the columns file, success and, if need be, instruction; default:
             ``labels.json`` or ``labels.csv`` in the folder.
+        world: whose reality labels the films of a ranking; default: where the last run opened it.
         instruction: what was asked for, in place of what the files say.
         fps: frames per second of real time; default: 5 for episodes, what a video or a world says.
         limit: at most so many; the first, or of a ranking some of every policy.
 
     Raises:
         FileNotFoundError: no clips, no labels of videos, or no world of a ranking.
-        ValueError: a label or an instruction that is missing or cannot be read.
+        ValueError: a label or an instruction that is missing or cannot be read, or a world that the ranking
+            was not made in.
     """
     path = Path(folder)
     if is_ranking(path):
-        return _films(path / LEDGER, instruction, fps, limit)
+        return _films(path / LEDGER, world, instruction, fps, limit)
     if videos := sorted(path.glob("*.mp4"))[:limit]:
         known = _labels(path, labels)
         return [_video(video, known, instruction, fps) for video in videos]
@@ -81,12 +84,17 @@ def is_ranking(folder: str | Path) -> bool:
     return (Path(folder) / LEDGER).is_file()
 
 
-def _films(file: Path, instruction: str | None, fps: float | None, limit: int | None) -> list[Labelled]:
+def _films(
+    file: Path, place: str | Path | None, instruction: str | None, fps: float | None, limit: int | None
+) -> list[Labelled]:
     """Films of the ranking with the ledger ``file``, from starts whose real outcome is known."""
-    world, films = open_world(None, Provenance.load(file), file), Films(file.parent / "frames")
+    provenance, records, films = Provenance.load(file), Ledger(file).records, Films(file.parent / "frames")
+    world = open_world(place, provenance, file)
+    if records:
+        protocol_of(records, provenance, told_before(file.parent), world, file)  # refuses another world
     real = (world.reality() or {}).get("policies", {})
     known = []
-    for record in Ledger(file).records:
+    for record in records:
         outcome = (real.get(record.policy, {}).get("outcomes") or {}).get(record.start_id)
         if outcome is not None and films.path(record.policy, record.start_id).exists():
             known.append((record, bool(outcome)))

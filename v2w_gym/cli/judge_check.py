@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from v2w_gym.cli.command import Command
@@ -19,6 +20,7 @@ def _add_judge_check(parser: argparse.ArgumentParser) -> None:
     add("judge", metavar="NAME|FILE.yaml", help="the judge")
     add("--clips", required=True, help="episodes with success flags, videos with labels, or a ranking")
     add("--labels", help="JSON or CSV with the labels of videos (default: labels.json or .csv beside them)")
+    add("--world", help="of a ranking: id, folder or hub id (default: where the ranking opened it)")
     add(
         "--imagined",
         action="store_true",
@@ -49,11 +51,10 @@ def _judge_check(arguments: argparse.Namespace) -> int:
     from v2w_gym.evaluation.judge_check import JudgeCheckConfig, check_judge, format_card
     from v2w_gym.rewards.judges import open_judge
 
-    values = dict(vars(arguments))
-    spec, out, device = (values.pop(key) for key in ("judge", "out", "device"))
-    name = Path(spec).stem
-    folder = out or Path("runs", f"judge-check-{name}")
-    config, judge = JudgeCheckConfig(**values), open_judge(spec, device=device)
+    name = Path(arguments.judge).stem
+    folder = arguments.out or Path("runs", f"judge-check-{name}")
+    config = JudgeCheckConfig(**{one.name: getattr(arguments, one.name) for one in fields(JudgeCheckConfig)})
+    judge = open_judge(arguments.judge, device=arguments.device)
     report = check_judge(judge, config, folder, name=name, progress=True)
     print(f"\n{format_card(report)}\n\nthe card is in {folder}; open judge_check.html")
     return 0 if report["passed"] else FAILED
