@@ -8,12 +8,14 @@ counted as time of training. Needs Meta-World.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 from imagination_or_simulator import ROLLOUT, SLOTS, imagined, learner, simulated
@@ -33,7 +35,7 @@ FIRST_SCENE = 500_000
 Row = dict[str, float]
 
 
-def work(side: str, seed: int, processes: int, wire: Connection[Path | None, float]) -> None:
+def work(side: str, seed: int, processes: int, wire: Connection[Any, Any]) -> None:
     """In a process of its own: leave the model in every file that is asked for, after a turn of training."""
     torch.set_num_threads(1)
     model = learner(imagined(None) if side == "imagination" else simulated(processes), TURN)
@@ -72,7 +74,8 @@ def race(options: argparse.Namespace, folder: Path) -> dict[str, list[Row]]:
                 curves[side].append({"steps": float(turn * TURN), "seconds": seconds, "real_success": rate})
     finally:
         for wire in wires.values():
-            wire.send(None)
+            with contextlib.suppress(OSError):  # a side that has died
+                wire.send(None)
     return curves
 
 
