@@ -1,7 +1,7 @@
 """What a run's numbers hang on, down to the libraries: the determinism manifest, kept beside the ledger.
 
 ``ledger.manifest.json`` beside ``ledger.jsonl``: ``{"manifests": {hash: manifest}, "runs": [{"command",
-"manifest", "world", "began"}]}``. Every record names its manifest.
+"manifest", "world", "began", "judge", "starts"}]}``. Every record names its manifest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +96,7 @@ class Run:
         world: where the world was opened from.
         began: UTC, to the second.
         judge: what its judge of clips was opened from; None without one, or where it was handed over.
+        starts: ids in the order of the plan; None of runs from before they were kept.
     """
 
     command: str
@@ -103,6 +104,7 @@ class Run:
     world: str
     began: str
     judge: str | None = None
+    starts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,22 @@ class Provenance:
                 "away, and the episodes count as of unknown origin"
             ) from error
 
-    def with_run(self, manifest: Manifest, command: str, world: str, judge: str | None = None) -> Provenance:
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """Those of the last run that kept them, in the order of its plan; empty where none did."""
+        return next((run.starts for run in reversed(self.runs) if run.starts is not None), ())
+
+    def with_run(
+        self,
+        manifest: Manifest,
+        command: str,
+        world: str,
+        judge: str | None = None,
+        starts: Sequence[str] | None = None,
+    ) -> Provenance:
         """One more run."""
         began = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        run = Run(command, manifest.hash, world, began, judge)
+        run = Run(command, manifest.hash, world, began, judge, None if starts is None else tuple(starts))
         return Provenance({**self.manifests, manifest.hash: manifest}, (*self.runs, run))
 
     def joined(self, other: Provenance) -> Provenance:

@@ -29,7 +29,7 @@ def check_alike(
         ValueError: they were made otherwise; says in what they differ.
     """
     protocol = manifest.protocol
-    for number, record in enumerate(records, start=1):
+    for record in records:
         asked = [
             f"{name} {getattr(record, name)!r} there, {getattr(protocol, name)!r} here"
             for name in ASKED
@@ -37,7 +37,8 @@ def check_alike(
         ]
         if asked:
             raise ValueError(
-                f"{path}, line {number} was made under other conditions ({'; '.join(asked)}), so its "
+                f"{path}: the episode of {record.policy!r} from start {record.start_id!r} was made under "
+                f"other conditions ({'; '.join(asked)}), so its "
                 "episodes cannot be mixed with these; write to another folder with --out (in Python: out=)"
             )
     differing = differences(records, provenance, manifest)

@@ -132,7 +132,7 @@ def rank(
         folder.mkdir(parents=True, exist_ok=True)
         schedule.ledger, schedule.claims = Ledger(folder / LEDGER), Claims(folder / "claims")
         typed = command or _call(opened, policies, episodes, seed, folder)
-        schedule.admit = _sign_in(schedule.ledger, manifest, typed, opened, named, force)
+        schedule.admit = _sign_in(schedule.ledger, manifest, typed, opened, named, chosen, force)
         if judge_check is not None:
             keep_check(judge_check, folder)
     records = schedule.run(guarded, progress)
@@ -157,7 +157,13 @@ def rank(
 
 
 def _sign_in(
-    ledger: Ledger, manifest: Manifest, command: str, world: World, judge: str | None, force: bool
+    ledger: Ledger,
+    manifest: Manifest,
+    command: str,
+    world: World,
+    judge: str | None,
+    starts: Sequence[str],
+    force: bool,
 ) -> Callable[[Sequence[Record]], None]:
     """Put this run down beside the ledger, if its episodes may go together with those that are there.
 
@@ -170,8 +176,8 @@ def _sign_in(
 
     with ledger.locked():
         admit(ledger.records)
-        provenance = Provenance.load(ledger.path).with_run(manifest, command, str(world.folder), judge)
-        provenance.save(ledger.path)
+        known = Provenance.load(ledger.path)
+        known.with_run(manifest, command, str(world.folder), judge, starts).save(ledger.path)
     return admit
 
 

@@ -58,7 +58,8 @@ def reread(
     policies = list(dict.fromkeys(record.policy for record in records))
     failures = failures_in(before) if failures is None else failures
     policies += [name for name in failures if name not in policies]
-    starts = _starts(records, opened)
+    sequential = _early(before, policies)
+    starts = _starts(records, provenance.starts, opened, sequential)
     summary = summarise(
         records=records,
         policies=policies,
@@ -73,7 +74,7 @@ def reread(
             file.parent,
             judge_check,
             calibrate=calibrate,
-            sequential=_early(before, policies),
+            sequential=sequential,
         ),
     )
     summary["manifests"], summary["mixed"] = origins(records), _mixed(records, provenance)
@@ -226,11 +227,19 @@ def protocol_of(
     return found
 
 
-def _starts(records: Sequence[Record], world: World) -> list[str]:
-    """Ids in the order of the world; those that it does not know last."""
-    used = list(dict.fromkeys(record.start_id for record in records))
-    order = {name: i for i, name in enumerate(world.starts().ids if world.ships_starts else ())}
-    return sorted(used, key=lambda name: order.get(name, len(order)))
+def _starts(
+    records: Sequence[Record], planned: Sequence[str], world: World, sequential: SequentialRanking | None
+) -> list[str]:
+    """Ids in the order of the last plan, then of the world, then of the ledger.
+
+    Where a ranking might end early all of its plan counts: what it decides hangs on order and number.
+    """
+    wanted = {record.start_id for record in records}
+    order = [*planned, *(world.starts().ids if world.ships_starts else ())]
+    order += [record.start_id for record in records]
+    if sequential is not None:
+        wanted |= set(planned[: sequential.episodes])
+    return [start for start in dict.fromkeys(order) if start in wanted]
 
 
 def _mixed(records: Sequence[Record], provenance: Provenance) -> list[str]:

@@ -70,7 +70,8 @@ class Opinion:
             known = Provenance.load(path)
             for manifest in manifests:
                 if manifest.hash not in known.manifests:
-                    known = known.with_run(manifest, self.command, world, self.named)
+                    planned = self.provenance.starts or None
+                    known = known.with_run(manifest, self.command, world, self.named, planned)
             known.save(path)
         films, own = Films(ledger.path.parent / "frames"), Films(folder / "frames")
         for record in ledger.records:

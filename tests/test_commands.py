@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,22 @@ def test_only_a_command_that_goes_on_says_so(
     monkeypatch.setitem(cli.COMMANDS, "worlds", dataclasses.replace(cli.COMMANDS["worlds"], run=stop))
     assert cli.main(["worlds"]) == cli.STOPPED
     assert capsys.readouterr().err.strip() == "stopped"
+
+
+@pytest.mark.parametrize("name", ["rank", "rescore"])
+def test_what_was_typed_is_kept_though_python_was_asked(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    given: dict[str, object] = {}
+
+    def stop(*_: object, **asked: object) -> None:
+        given.update(asked)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(sys, "argv", ["pytest", "--something", "else"])
+    monkeypatch.setattr("v2w_gym.evaluation.rank", stop)
+    monkeypatch.setattr("v2w_gym.evaluation.rescoring.rescore", stop)
+    line = {"rank": ["rank", "--policy", "still", "--out", "my folder"], "rescore": ["rescore", "my folder"]}
+    assert cli.main(line[name]) == cli.USER_ERROR
+    assert given["command"] == f"v2w {shlex.join(line[name])}"
 
 
 def test_rankings_on_the_pages_have_the_starts_that_they_ask_for() -> None:

@@ -283,6 +283,7 @@ def test_a_plan_that_was_run_to_its_end_was_not_stopped(ran: int, head: str) -> 
     early = {"error": 0.05, "decided": [], "undecided": [], "episodes_run": ran, "episodes_planned": 8}
     (notice,) = run_page.notices({"policies": [], "sequential": early}, None)
     assert head in notice["head"]
+    assert ("take no account of the stop" in notice["text"]) == (ran < 8)
 
 
 def test_an_audit_in_words_or_in_flags_is_understood() -> None:

@@ -18,6 +18,7 @@ from v2w_gym.evaluation.guard import GuardedPolicy, PolicyFailure
 from v2w_gym.evaluation.ledger import Ledger
 from v2w_gym.evaluation.protocol import episode_seeds
 from v2w_gym.evaluation.reality import real_outcomes, shaken_success
+from v2w_gym.evaluation.rereading import reread
 from v2w_gym.evaluation.rules import check_rule, succeeded
 from v2w_gym.shapes import check_action
 
@@ -396,6 +397,19 @@ def test_a_ranking_may_stop_early_and_goes_on_to_the_same(
     assert "stopped as soon as it was decided" in (tmp_path / "report.html").read_text()
     with pytest.raises(ValueError, match="error"):
         quick(world, twins, stop_early=0.7)
+
+
+def test_a_report_reads_the_starts_in_the_order_of_the_plan(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "ROUND", 1)
+    plan = ["seed-0099", "seed-0007", "seed-0043", "seed-0042"]
+    twins = {"jittery": Jittery(0), "twin": Jittery(0)}
+    early = quick(world, twins, out=tmp_path, starts=plan, stop_early=0.3, batch_size=1)
+    assert [entry["episodes"] for entry in early["policies"]] == [2, 2]
+    again = reread(tmp_path)
+    assert again.starts == plan
+    assert again.summary == without_time(early)
 
 
 def test_success_rules() -> None:

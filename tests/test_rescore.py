@@ -117,6 +117,10 @@ def test_a_judge_sees_each_whole_clip_once_and_its_price_is_kept(
         film = Episode.load(out / "frames" / record.policy / f"{record.start_id}.npz")
         assert len(film) == 7
         assert record.verdict == ("success" if odd(film.frames) else "failure")
+    page = (out / "report.html").read_text()
+    assert "A judge saw each of these clips as a whole" in page
+    assert '"threshold": null' in page
+    assert "frames that the detector takes" not in page
     judge = Odd()
     ranked(tiny_world, None, judge, episodes=1)
     assert [len(clip.frames) for clip in judge.seen] == [7] * 3

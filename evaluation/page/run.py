@@ -49,6 +49,11 @@ def notices(summary: Mapping[str, Any], audit: Mapping[str, Any] | None) -> list
             f"policies are told apart with probability {early['error']:g} at most."
         )
         stopped = early["episodes_run"] < early["episodes_planned"]
+        if stopped:
+            text += (
+                " Intervals and letters take no account of the stop: rates of who stopped early lean a "
+                "little to the side that was decided."
+            )
         head = (
             "This ranking was stopped as soon as it was decided:"
             if stopped

@@ -17,6 +17,7 @@ from v2w_gym.evaluation.ledger import Record
 from v2w_gym.evaluation.manifest import Provenance
 from v2w_gym.evaluation.page import beliefs, ranks, reality, run
 from v2w_gym.evaluation.page.reel import make_reel
+from v2w_gym.evaluation.rules import CLIP
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -64,11 +65,12 @@ def render(sources: Sources) -> str:
     summary = sources.summary
     made = make_reel([e["name"] for e in summary["policies"]], sources.filmed, sources.films, sources.records)
     reel, left_out = made or (None, [])
+    whole = summary["success_rule"] == CLIP
     if reel is not None:
         reel |= {
             "labels": [_label(summary, name) for name in reel["policies"]],
             "fps": sources.fps,
-            "threshold": summary["threshold"],
+            "threshold": None if whole else summary["threshold"],
         }
     audit = beliefs.audit(sources.audit, summary["world_model_hash"])
     sections = [
@@ -89,6 +91,7 @@ def render(sources: Sources) -> str:
             script=raw("films.js"),
             reel=reel,
             left_out=left_out,
+            whole=whole,
             threshold=f"{summary['threshold']:g}",
             interval="95 %",
             sections=sections,

@@ -6,6 +6,7 @@ To add one: write ``_add_NAME(parser)``, ``_NAME(arguments) -> exit code``, and 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -47,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, command in COMMANDS.items():
         command.add_arguments(commands.add_parser(name, help=command.help, description=command.help))
-    arguments: dict[str, Any] = vars(parser.parse_args(argv))
+    given = sys.argv[1:] if argv is None else argv
+    arguments: dict[str, Any] = vars(parser.parse_args(given))
+    arguments["typed"] = shlex.join(["v2w", *given])
     name, traceback = arguments.pop("command"), arguments.pop("traceback")
     try:
         return COMMANDS[name].run(argparse.Namespace(**arguments))

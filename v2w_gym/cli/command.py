@@ -14,7 +14,7 @@ class Command:
     Attributes:
         help: one line.
         add_arguments: declares its arguments.
-        run: does the work and returns the exit code.
+        run: does the work and returns the exit code; ``typed`` of its arguments is the whole command line.
     """
 
     help: str

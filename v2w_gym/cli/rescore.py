@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 from v2w_gym.cli.command import Command
@@ -38,7 +36,7 @@ def _rescore(arguments: argparse.Namespace) -> int:
         world=arguments.world,
         judge_check=arguments.judge_check,
         device=arguments.device,
-        command=shlex.join(["v2w", *sys.argv[1:]]),
+        command=arguments.typed,
     )
     print(f"\n{format_table(done.summary)}\n")
     if arguments.out is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -76,7 +75,7 @@ def _rank(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         stop_early=arguments.stop_early,
         calibrate=arguments.calibrate,
-        command=shlex.join(["v2w", *sys.argv[1:]]),
+        command=arguments.typed,
     )
     print(f"\n{evaluation.format_table(summary)}\n\npictures and numbers are in {out}; open report.html")
     return 0 if any(entry["error"] is None for entry in summary["policies"]) else 1

@@ -41,7 +41,8 @@
     name.className = side;
     name.textContent = reel.policies[shown[side]];
     verdict.className = "verdict";
-    verdict.textContent = `now ${vote === null ? "–" : vote.toFixed(2)}, ends in ${one.verdict}`;
+    const now = reel.threshold === null ? "" : `now ${vote === null ? "–" : vote.toFixed(2)}, `;
+    verdict.textContent = `${now}${reel.threshold === null ? "judged" : "ends in"} ${one.verdict}`;
     caption.replaceChildren(name, verdict);
   }
 
@@ -58,7 +59,11 @@
   function chart() {
     const votes = find("votes"), parts = parting();
     const rule = (step, name) => shape("line", { class: name, x1: across(step), x2: across(step), y1: 0, y2: 120 });
-    const children = [shape("line", { class: "threshold", x1: 0, x2: 1000, y1: up(reel.threshold), y2: up(reel.threshold) })];
+    const children = [];
+    if (reel.threshold !== null) {
+      const height = up(reel.threshold);
+      children.push(shape("line", { class: "threshold", x1: 0, x2: 1000, y1: height, y2: height }));
+    }
     if (parts !== null && parts.frame !== null) children.push(rule(parts.frame, "parting"));
     for (const side of ["a", "b"]) {
       const points = film(side).votes.map((vote, i) => vote === null ? null : `${across(i + 1)},${up(vote)}`);
