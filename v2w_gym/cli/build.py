@@ -43,7 +43,7 @@ def _record(arguments: argparse.Namespace) -> int:
     from v2w_gym.data.record import RecordConfig, record
 
     values = dict(vars(arguments))
-    policies = values.pop("policies", None)
+    policies, _ = values.pop("policies", None), values.pop("typed")
     config = from_dict(RecordConfig, values, where="v2w record")
     if policies is None:
         record(config)
