@@ -181,6 +181,7 @@ def test_the_reader_is_a_function_of_its_seed_and_leaves_ours_alone(folders):
     np.testing.assert_array_equal(first.read(film), ActionReader(lessons, config).read(film))
 
 
+@pytest.mark.slow
 def test_audit_writes_its_files(folders, tmp_path):
     world = ToyWorld(halved)
     config = AuditConfig(**folders, episodes=EPISODES)

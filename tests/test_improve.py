@@ -105,6 +105,7 @@ def rows(out: Path) -> list[dict]:
     return [{k: v for k, v in row.items() if not k.startswith("minutes")} for row in found]
 
 
+@slow
 def test_a_round_plays_learns_and_checks(done, settings, tiny_world):
     out, reality = done
     assert reality.played == [(1, "random"), (2, "random")]
@@ -125,6 +126,7 @@ def test_a_round_plays_learns_and_checks(done, settings, tiny_world):
     assert World.open(tiny_world).config.version + 2 == World.open(out / "round-2" / "world").config.version
 
 
+@slow
 def test_the_new_world_is_whole_and_differs_in_its_network_alone(done, tiny_world):
     folder = done[0] / "round-1" / "world"
     before, new = World.open(tiny_world), World.open(folder)
@@ -137,6 +139,7 @@ def test_the_new_world_is_whole_and_differs_in_its_network_alone(done, tiny_worl
     assert "fine-tuned for 2 steps" in (folder / "README.md").read_text()
 
 
+@slow
 def test_held_out_play_is_not_learned_from(done):
     folder = done[0] / "round-1"
     learned, held = ({e.seed for e in EpisodeFolder(folder / name)} for name in ("learn", "heldout"))
@@ -144,6 +147,7 @@ def test_held_out_play_is_not_learned_from(done):
     assert learned | held == {100, 101, 102, 103, 104, 150}
 
 
+@slow
 def test_a_finished_run_does_nothing_again_and_takes_no_other_settings(done, settings):
     out, reality = done
     before = (out / "round-1" / "steps.json").read_bytes()

@@ -44,6 +44,7 @@ def undisturbed(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return out / "out"
 
 
+@pytest.mark.slow
 def test_an_append_is_all_or_nothing_and_what_was_kept_stays(tmp_path: Path) -> None:
     path, rng, told = tmp_path / "ledger.jsonl", random.Random(0), [-1]
     for _ in range(12):
@@ -99,6 +100,7 @@ def test_two_processes_share_the_work_of_one_ledger(
     assert sum(shares) == 6 * alone[0].steps, "and nothing twice"
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_had_claimed_is_run_by_another(
     tiny_world: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

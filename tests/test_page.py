@@ -106,6 +106,7 @@ def test_the_page_stands_alone_and_says_how_it_was_made(page: Path, out: Path) -
         assert probe in text
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("width", [1280, 360])
 def test_it_opens_without_a_word_on_the_console(page: Path, width: int) -> None:

@@ -180,6 +180,7 @@ def test_a_broken_file_is_named(tmp_path):
         policies.resolve(f"{file}:x")
 
 
+@pytest.mark.slow
 def test_cloning_learns_and_saves_its_stages(tmp_path):
     from v2w_gym.training.policies import Aim, Demonstrations, PoliciesConfig, Run, fit
 

@@ -114,6 +114,7 @@ def test_streaming_a_released_network_is_a_stated_deviation():
         LatentDynamics(released_unet(), RELEASED_SCHEDULE, SamplerConfig(history="stream"))
 
 
+@pytest.mark.slow
 @needs_parity
 def test_slots_of_different_length_are_imagined_as_if_alone():
     given, _, _, _ = episode("ar_eta1")

@@ -59,6 +59,7 @@ def test_check_env_finds_nothing(given):
         check_env(gymnasium.make(env_id, render_mode="rgb_array", **kwargs).unwrapped)
 
 
+@pytest.mark.slow
 def test_many_at_once_are_as_one_alone(given):
     env_id, kwargs = given
     with warnings.catch_warnings():
@@ -148,6 +149,7 @@ def test_weights_of_another_domain_or_of_nothing_are_refused(folders, tmp_path):
         gymnasium.make("Vid2World-DrawerClose-v0", preset="tiny-random")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", RELEASED_WORLDS)
 def test_the_stand_in_says_so_and_has_the_real_spaces(env_id):
     pytest.importorskip("transformers", reason='needs pip install "v2w_gym[released]"')

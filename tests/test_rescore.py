@@ -127,6 +127,7 @@ def test_a_judge_sees_each_whole_clip_once_and_its_price_is_kept(
     assert judge.seen[0].instruction == "close the drawer"
 
 
+@pytest.mark.slow
 def test_after_an_outage_of_half_the_calls_the_table_is_the_same(
     holed: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:

@@ -189,6 +189,7 @@ def test_a_checkpoint_of_another_optimizer_is_refused() -> None:
         Optimizer(network, "muon", 0.0).load_state_dict(state)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_reads_the_action() -> None:
     torch.manual_seed(0)
     network = VideoUNet(**{**SIZES, "action_dim": 2})

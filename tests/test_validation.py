@@ -74,6 +74,7 @@ def test_replay_refuses_episodes_of_unlike_lengths(tiny_world):
         replay(World.open(tiny_world), [first], given=7, progress=False)
 
 
+@pytest.mark.slow
 def test_the_command_audit_writes_facts_and_fails_a_random_world(tiny_world, tmp_path, capsys):
     for name, kinds in (("heldout", ("walk", "slow>walk")), ("probes", ("still", "above"))):
         (tmp_path / name).mkdir()

@@ -89,6 +89,7 @@ def test_autoreset_equals_sync_vector_env(tiny_world, mode, obs_type):
         assert ours.get_attr(name) == theirs.get_attr(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", AutoresetMode)
 def test_resets_by_seed_and_mask_equal_sync_vector_env(tiny_world, mode):
     ours = make(tiny_world, autoreset_mode=mode.name.lower())
