@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,7 @@ def load_parts(
 def check_installed() -> None:
     """Raise ``ImportError`` with what to type unless LeRobot is there."""
     try:
-        import lerobot  # noqa: F401
+        importlib.import_module("lerobot")
     except ImportError as error:
         raise ImportError(
             "LeRobot policies need LeRobot, whose present releases need Python 3.12: "

@@ -41,12 +41,12 @@ def test_a_world_that_ranks_backwards_has_no_map() -> None:
 def test_the_check_tells_a_map_that_helps_from_one_that_harms(kind: str) -> None:
     rng, truth = np.random.default_rng(0), np.linspace(0.0, 1.0, 12)
     optimist = tried((0.5 + 0.4 * truth).round(2).tolist(), truth.round(2).tolist())
-    assert check(optimist, kind).helps  # type: ignore[arg-type]
+    assert check(optimist, kind).helps
     faithful = tried(
         truth.round(2).tolist(), np.clip(truth + rng.normal(0, 0.03, 12), 0, 1).round(2).tolist()
     )
-    assert check(faithful, kind).raw_error < 0.05  # type: ignore[arg-type]
-    assert check(optimist, kind).raw_error > 0.2  # type: ignore[arg-type]
+    assert check(faithful, kind).raw_error < 0.05
+    assert check(optimist, kind).raw_error > 0.2
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_the_interval_covers_a_policy_that_was_not_learnt_from(kind: str) -> Non
         imagined = np.clip(0.2 + 0.6 * true + rng.normal(0, 0.05, 13), 0, 1)
         s, r = rng.binomial(50, imagined).astype(float), rng.binomial(50, true).astype(float)
         known = Tried(s[:12], np.full(12, 50.0), r[:12], np.full(12, 50.0))
-        estimate = calibrated(known, kind=kind, successes=int(s[12]), episodes=50, seed=seed)  # type: ignore[arg-type]
+        estimate = calibrated(known, kind=kind, successes=int(s[12]), episodes=50, seed=seed)
         hits += estimate.low <= true[12] <= estimate.high
     assert hits >= 36
 
@@ -70,6 +70,6 @@ def test_too_few_policies_and_nonsense_are_errors() -> None:
     with pytest.raises(ValueError, match="at least 4"):
         check(tried([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]), "affine")
     with pytest.raises(ValueError, match="'affine', 'isotonic'"):
-        fit(tried([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]), "spline")  # type: ignore[arg-type]
+        fit(tried([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]), "spline")
     with pytest.raises(ValueError, match=r"0\.\.episodes"):
         tried([0.1, 0.2, 1.3], [0.1, 0.2, 0.3])

@@ -144,7 +144,7 @@ def test_record_lets_trained_policies_act(
     assert cli.main(command) == 0
     ((weights, _, out, seeds, disturb, more),) = asked
     assert weights == {"one-0010": str(tmp_path / "one-0010.safetensors")}
-    assert (out, list(seeds), more) == ("x", [7, 8], {"workers": 1})  # type: ignore[call-overload]
+    assert (out, list(seeds), more) == ("x", [7, 8], {"workers": 1})
     assert disturb == reality.DisturbConfig()
 
 

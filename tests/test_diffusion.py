@@ -156,7 +156,10 @@ def test_extrapolative_transfer_is_exact_on_straight_lines(future: int, past: in
     reach = max(2 * future, past - 1)
     causal = causalize.extrapolative(base, past=past, reach=reach)
     offset, slope = torch.randn(2, 3, dtype=torch.float64)
-    line = lambda t: offset[:, None] + slope[:, None] * t  # noqa: E731
+
+    def line(t: torch.Tensor) -> torch.Tensor:
+        return offset[:, None] + slope[:, None] * t
+
     whole = torch.einsum("oik,ik->o", base, line(torch.arange(-future, future + 1)))
     seen = torch.einsum("oik,ik->o", causal, line(torch.arange(-reach, 1)))
     torch.testing.assert_close(seen, whole)
@@ -177,4 +180,4 @@ def test_extrapolation_is_the_least_squares_line() -> None:
 
 def test_unknown_transfer_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown weight transfer"):
-        causalize.causalize({}, "magic")  # type: ignore[arg-type]
+        causalize.causalize({}, "magic")

@@ -261,7 +261,7 @@ def test_junk_is_a_failure_of_the_policy(junk: Any) -> None:
 
 def test_a_policy_may_keep_a_number_under_the_name_of_a_method() -> None:
     policy = Constant(0.0)
-    policy.seed = policy.reset = 7  # type: ignore[attr-defined]
+    policy.seed = policy.reset = 7
     GuardedPolicy(policy).begin(["go"], [1])
 
 

@@ -102,7 +102,7 @@ def test_mmrv_depends_on_the_order_of_its_arguments() -> None:
     assert mmrv(simulated=first, real=second) == pytest.approx(0.1)
     assert mmrv(simulated=second, real=first) == pytest.approx(1.0)
     with pytest.raises(TypeError):
-        mmrv(first, second)  # type: ignore[misc]
+        mmrv(first, second)
 
 
 def test_mmrv_ties() -> None:
@@ -125,7 +125,7 @@ def test_mmrv_conventions_by_hand() -> None:
     }
     assert charged == pytest.approx({"strict": 0.25, "free": 0.0, "both": 0.5})
     with pytest.raises(ValueError, match="'strict', 'free' or 'both'"):
-        mmrv(simulated=tied, real=apart, ties="loose")  # type: ignore[arg-type]
+        mmrv(simulated=tied, real=apart, ties="loose")
 
 
 def test_regret_by_hand() -> None:

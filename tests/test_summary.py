@@ -227,7 +227,7 @@ def test_calibrated_rates_are_named_and_left_out_of_their_own_map(kind: Any) -> 
     assert entry(few, "great")["calibrated"] is None
     assert "not calibrated: a map to real success needs 5" in format_table(few)
     with pytest.raises(ValueError, match="affine, isotonic"):
-        Reading(calibrate="spline")  # type: ignore[arg-type]
+        Reading(calibrate="spline")
 
 
 def test_a_policy_that_nobody_tried_is_calibrated_by_those_that_were() -> None:

@@ -282,7 +282,7 @@ def test_hard_frames_survive_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         def score(self, frames: np.ndarray) -> np.ndarray:
             return np.ones(len(frames), np.float32)
 
-    HardFrames(judged, rows, 1, path).look(Sure())  # type: ignore[arg-type]
+    HardFrames(judged, rows, 1, path).look(Sure())
     known = np.load(path)
 
     def stopped(file: BinaryIO, array: np.ndarray) -> None:
@@ -291,7 +291,7 @@ def test_hard_frames_survive_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(np, "save", stopped)
     with pytest.raises(KeyboardInterrupt):
-        HardFrames(judged, rows, 1, path).look(Sure())  # type: ignore[arg-type]
+        HardFrames(judged, rows, 1, path).look(Sure())
     np.testing.assert_array_equal(np.load(path), known)
     HardFrames(judged, rows, 1, path)
 

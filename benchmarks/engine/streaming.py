@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -58,9 +59,9 @@ def _fitted(table: torch.Tensor, window: int) -> torch.Tensor:
     return fitted
 
 
-def _dynamics(bench: Bench, unet: VideoUNet, **sampler: object) -> LatentDynamics:
+def _dynamics(bench: Bench, unet: VideoUNet, **sampler: Any) -> LatentDynamics:
     used = bench.model.dynamics
-    config = dataclasses.replace(used.sampler.config, window=None, **sampler)  # type: ignore[arg-type]
+    config = dataclasses.replace(used.sampler.config, window=None, **sampler)
     return LatentDynamics(unet, used.diffusion.config, config)
 
 
