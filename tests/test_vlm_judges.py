@@ -2,17 +2,13 @@
 
 import hashlib
 import importlib.util
-import json
 import shutil
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
 pytest.importorskip("transformers", reason='needs pip install "v2w_gym[judges]"')
 
@@ -22,7 +18,6 @@ from v2w_gym.config import from_dict, to_dict
 from v2w_gym.rewards.chat import model_inputs
 from v2w_gym.rewards.framechoice import FrameChoice
 from v2w_gym.rewards.judge import Clip
-from v2w_gym.rewards.judges import open_judge
 from v2w_gym.rewards.prompts import Answer
 from v2w_gym.rewards.vlm import LocalVlm
 from v2w_gym.rewards.vlm_reader import VlmReader
@@ -56,9 +51,8 @@ def judge(folder, tmp_path):
     def opened(family, kind="local_vlm", **settings):
         if kind == "local_vlm":
             settings = {"prompt": "yes_no", "frames": {"count": 3}, **settings}
-        path = tmp_path / "judge.yaml"
-        path.write_text(yaml.safe_dump({"kind": kind, "model": str(folder(family)), **settings}))
-        return open_judge(path)
+        settings = {"kind": kind, "model": str(folder(family)), **settings}
+        return tinyvlms.opened(tmp_path / "judge.yaml", **settings)
 
     return opened
 
@@ -368,77 +362,6 @@ def test_a_rubric_gives_progress_and_probability(judge, family):
         assert said.probability <= said.progress + 1e-9
         assert said.tokens > before.tokens
     assert opened.hash != type(opened)(plain, opened.reader).hash
-
-
-def classifier(judge, **settings):
-    return judge("videomae", kind="video_classifier", **settings)
-
-
-def test_a_video_classifier_sees_as_many_frames_as_it_reads(judge):
-    frames = np.ones((9, 16, 16, 3), np.uint8) * np.arange(9, dtype=np.uint8)[:, None, None, None]
-
-    def shown(count, **settings):
-        videos = classifier(judge, **settings).videos(frames[:count])
-        return [[int(frame[0, 0, 0]) for frame in video] for video in videos]
-
-    assert shown(9) == [[0, 3, 5, 8]]
-    assert shown(2) == [[0, 0, 1, 1]]
-    assert shown(6, sampling="windows") == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
-    assert shown(9, sampling="windows", stride=3) == [[2, 3, 4, 5], [5, 6, 7, 8]]
-    assert shown(1, sampling="windows") == [[0, 0, 0, 0]]
-
-
-def test_a_video_classifier_maps_labels_to_probability(judge):
-    clips = some_clips()
-    success = probabilities(classifier(judge, success=["success"]).judge(clips))
-    failure = probabilities(classifier(judge, success=["failure"]).judge(clips))
-    assert np.add(success, failure) == pytest.approx(1.0)
-    both = classifier(judge, success=["success", "failure"]).judge(clips)
-    assert probabilities(both) == pytest.approx([1.0] * 5)
-    sigmoid = probabilities(classifier(judge, activation="sigmoid").judge(clips))
-    assert sigmoid != pytest.approx(success)
-    with pytest.raises(
-        ValueError, match=r"knows no label \['done'\]; say success: \[...\] of \['failure', 'suc"
-    ):
-        classifier(judge, success=["done"])
-
-
-def test_a_video_classifier_that_cannot_be_shown_anything_is_refused_when_it_is_opened(judge, tmp_path):
-    folder = tinyvlms.videomae(tmp_path / "small")
-    opened = judge("idefics3", kind="video_classifier", model=str(folder))
-    model = SimpleNamespace(config=SimpleNamespace(id2label={0: "success"}))
-    with pytest.raises(ValueError, match=r"does not say how many frames it reads \(num_frames\)"):
-        type(opened)(opened.config, replace(opened.loaded, model=model))
-    del opened
-    config = json.loads((folder / "preprocessor_config.json").read_text())
-    config["crop_size"] = {"height": 32, "width": 32}  # the model takes 16
-    (folder / "preprocessor_config.json").write_text(json.dumps(config))
-    with pytest.raises((ValueError, RuntimeError), match="16"):
-        judge("idefics3", kind="video_classifier", model=str(folder))
-
-
-@pytest.mark.parametrize("rule", ["any", "last", "held_2"])
-def test_a_rule_decides_over_windows_whatever_the_batch(judge, rule):
-    opened = classifier(judge, sampling="windows", rule=rule, batch_size=3)
-    clips = some_clips()
-    alone = [opened.judge([clip])[0] for clip in clips]
-    for together, single in zip(opened.judge(clips), alone, strict=True):
-        assert together.probability == pytest.approx(single.probability, rel=1e-4)
-    votes = alone[4].votes
-    assert len(votes) == 6
-    best = {
-        "any": max(votes),
-        "last": votes[-1],
-        "held_2": max(map(min, pairwise(votes))),
-    }
-    assert alone[4].probability == best[rule]
-
-
-def test_a_classifier_that_computes_nan_abstains(judge, tmp_path):
-    opened = judge("idefics3", kind="video_classifier", model=str(tinyvlms.videomae(tmp_path / "ruined")))
-    with torch.no_grad():
-        opened.loaded.model.classifier.weight.fill_(torch.nan)
-    assert probabilities(opened.judge(some_clips())) == [None] * 5
 
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "rt1"

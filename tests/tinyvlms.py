@@ -8,6 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import yaml
+
+from v2w_gym.rewards.judges import open_judge
 
 CORPUS = [
     "These pictures were taken one after another while a robot was asked to close the drawer",
@@ -237,3 +240,9 @@ def videomae(folder: Path, labels: tuple[str, ...] = ("failure", "success")) -> 
         model.classifier.weight.normal_(0.0, 0.5)
     processor = VideoMAEImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
     return _save(folder, model, processor)
+
+
+def opened(path: Path, **settings):
+    """The judge of these settings, through a file at ``path`` as users write it."""
+    path.write_text(yaml.safe_dump(settings))
+    return open_judge(path)
