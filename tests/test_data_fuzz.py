@@ -55,6 +55,7 @@ EPISODE = {
     "task": np.array("close"),
     "behaviour": np.array("still"),
     "seed": np.array(7),
+    "states": np.zeros((3, 4), np.float32),
 }
 STARTS = {"frames": np.zeros((2, 3, 8, 8, 3), np.uint8), "actions": np.zeros((2, 2, 2), np.float32)}
 CLIP = {"image": np.zeros((3, 12, 16, 3), np.uint8), "action": np.zeros((3, 2))}
@@ -344,9 +345,10 @@ def test_a_picture_that_swells(tmp_path):
 
 def test_what_is_whole_is_read(tmp_path):
     episode = Episode(
-        **{k: EPISODE[k] for k in ("frames", "actions", "success")}, task="t", behaviour="b", seed=3
+        **{k: EPISODE[k] for k in ("frames", "actions", "success", "states")}, task="t", behaviour="b", seed=3
     )
     episode.save(tmp_path / "0.npz")
+    np.testing.assert_array_equal(EpisodeFolder(tmp_path)[0].states, episode.states)
     np.testing.assert_array_equal(EpisodeFolder(tmp_path)[0].frames, episode.frames)
     assert Episode.load(tmp_path / "0.npz").frames.flags.writeable
     np.save(tmp_path / "f.npy", np.asfortranarray(np.arange(6.0).reshape(2, 3)))

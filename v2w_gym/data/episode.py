@@ -9,6 +9,7 @@ The alignment rule, stated once: **the action at index i moves frame i to frame 
     task      ()            str      e.g. "drawer-close-v3"
     behaviour ()            str      what drove the episode, e.g. "slow-expert"
     seed      ()            int64    the seed that placed the scene
+    states    (f, k)        float32  measured beside the frames, e.g. positions; absent where nothing was
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from v2w_gym.data.archive import read_arrays
 
 FrameArray = npt.NDArray[np.uint8]
 ActionArray = npt.NDArray[np.float32]
+StateArray = npt.NDArray[np.float32]
+
+_NAMES = ("frames", "actions", "success", "task", "behaviour", "seed", "states")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Episode:
         task: name of the task.
         behaviour: what chose the actions.
         seed: the seed that placed the scene.
+        states: ``(f, k)`` float32, what was measured when each frame was taken (LeRobot's
+            ``observation.state``, or positions that a simulator knows), or None. Only trainings read it.
     """
 
     frames: FrameArray
@@ -47,6 +53,7 @@ class Episode:
     task: str
     behaviour: str
     seed: int
+    states: StateArray | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
@@ -58,6 +65,8 @@ class Episode:
             raise ValueError("an episode needs at least one frame, got none")
         if self.actions is not None:
             _check_actions(self.actions, length)
+        if self.states is not None:
+            _check_states(self.states, length)
         if self.success.shape != (length,) or self.success.dtype != np.bool_:
             raise ValueError(
                 f"success must be bool ({length},), got {self.success.dtype} {self.success.shape}"
@@ -84,6 +93,8 @@ class Episode:
         }
         if self.actions is not None:
             content["actions"] = self.actions
+        if self.states is not None:
+            content["states"] = self.states
         with partial.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **content)
         os.replace(partial, target)
@@ -96,7 +107,7 @@ class Episode:
             FileNotFoundError: no such file.
             ValueError: the file is damaged, or its arrays are not those of an episode.
         """
-        content = read_arrays(path, ("frames", "actions", "success", "task", "behaviour", "seed"))
+        content = read_arrays(path, _NAMES)
         try:
             return cls(
                 frames=content["frames"],
@@ -105,6 +116,7 @@ class Episode:
                 task=_word(content["task"]),
                 behaviour=_word(content["behaviour"]),
                 seed=_whole(content["seed"]),
+                states=content.get("states"),
             )
         except (KeyError, ValueError) as error:
             raise ValueError(
@@ -117,6 +129,13 @@ def _check_actions(actions: ActionArray, length: int) -> None:
         raise ValueError(f"{length} frames need actions ({length - 1}, a), got {actions.shape}")
     if actions.dtype.kind != "f" or not np.isfinite(actions).all():
         raise ValueError(f"actions must be finite floats, got {actions.dtype}")
+
+
+def _check_states(states: StateArray, length: int) -> None:
+    if states.ndim != 2 or len(states) != length:
+        raise ValueError(f"{length} frames need states ({length}, k), got {states.shape}")
+    if states.dtype.kind != "f" or not np.isfinite(states).all():
+        raise ValueError(f"states must be finite floats, got {states.dtype}")
 
 
 def _word(array: npt.NDArray[Any]) -> str:

@@ -119,6 +119,11 @@ class MetaWorldTask:
         """Hand position ``(3,)`` in metres: x right, y away from the robot, z up."""
         return self.state[:3].copy()
 
+    @property
+    def placement(self) -> npt.NDArray[np.float32]:
+        """Where things are, ``(7,)`` float32: hand x, y, z (m), gripper (1 open), object x, y, z (m)."""
+        return self.state[:7].astype(np.float32)
+
     def close(self) -> None:
         """Release the renderer; calling it twice is harmless."""
         self._renderer.close()

@@ -98,6 +98,7 @@ def run_episode(
         if hasattr(policy, method):
             getattr(policy, method)(*arguments)
     frames, actions, success = [reality.reset(seed, settle)], [], [False]
+    states = [reality.placement]
     for _ in range(HORIZON):
         action = check_action(policy.act({"pixels": frames[-1][None].copy()}), (1, _ACTION_DIM))[0]
         action = disturb(action) if disturb else action
@@ -105,7 +106,9 @@ def run_episode(
         frames.append(frame)
         actions.append(action)
         success.append(flag)
-    return Episode(np.stack(frames), np.stack(actions), np.array(success), reality.task, name, seed)
+        states.append(reality.placement)
+    stacked = np.stack(frames), np.stack(actions), np.array(success)
+    return Episode(*stacked, reality.task, name, seed, np.stack(states))
 
 
 def ends_alike(episodes: Iterable[Episode], noise: float, seed: int = 0) -> list[bool]:

@@ -67,12 +67,14 @@ def record_episode(reality: MetaWorldTask, config: RecordConfig, seed: int) -> E
     else:
         name, behaviour = config.behaviour, behaviours.KINDS[config.behaviour][0](rng, base)
     frames, actions, success = [reality.reset(seed, settle=bool(rng.random() < 0.5))], [], [False]
+    states = [reality.placement]
     for t in range(HORIZON):
         action = np.clip(behaviour(t, reality.state), -1.0, 1.0).astype(np.float32)
         frame, flag = reality.step(action)
         frames.append(frame)
         actions.append(action)
         success.append(flag)
+        states.append(reality.placement)
     return Episode(
         frames=np.stack(frames),
         actions=np.stack(actions) if config.with_actions else None,
@@ -80,6 +82,7 @@ def record_episode(reality: MetaWorldTask, config: RecordConfig, seed: int) -> E
         task=config.task,
         behaviour=name,
         seed=seed,
+        states=np.stack(states),
     )
 
 

@@ -19,6 +19,7 @@ T = TypeVar("T")
 STAGES = {
     "codec": ("v2w_gym.training.codec", "CodecConfig", "train"),
     "pretrain": ("v2w_gym.training.world_model", "VideoConfig", "pretrain"),
+    "reader": ("v2w_gym.training.reader", "ReaderConfig", "train"),
     "finetune": ("v2w_gym.training.world_model", "VideoConfig", "finetune"),
     "detector": ("v2w_gym.training.detector", "DetectorConfig", "train"),
     "policies": ("v2w_gym.training.policies", "PoliciesConfig", "train"),

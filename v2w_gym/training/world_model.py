@@ -23,6 +23,7 @@ from v2w_gym.training.latents import Clips, load_clips
 from v2w_gym.training.lessons import Lesson, Lessons, imagine
 from v2w_gym.training.loop import Loop, LoopConfig, Losses
 from v2w_gym.training.pictures import save_film
+from v2w_gym.training.reader import StateReader
 from v2w_gym.world_model.actions import shift
 from v2w_gym.world_model.causalize import Transfer, causalize
 from v2w_gym.world_model.codec import FrameCodec
@@ -53,6 +54,10 @@ class VideoConfig:
         history_level: history frames are noised to a random level up to this one.
         own_history: share of the clips whose past is imagined by the model, not recorded; see ``lessons``.
         own_reach: how many frames on, drawn from these.
+        reader: folder of a trained state reader, in whose eyes predictions are held against recordings too;
+            see ``training.reader``. None holds latents against latents alone.
+        reader_weight: of that second error, beside 1 for the first.
+        reader_scale: difference of states, in their deviations, up to which it counts by its square.
     """
 
     data: tuple[str, ...]
@@ -69,6 +74,9 @@ class VideoConfig:
     history_level: int = 120
     own_history: float = 0.0
     own_reach: tuple[int, ...] = (4, 8, 16, 32)
+    reader: str | None = None
+    reader_weight: float = 0.15
+    reader_scale: float = 0.05
 
 
 def pretrain(config: VideoConfig, out: str | Path) -> bool:
@@ -135,18 +143,27 @@ def start_weights(config: VideoConfig) -> VideoUNet:
 class TwinLoss:
     """The fine-tuning objective: see the module's docstring and ``VideoConfig``."""
 
-    def __init__(self, unet: VideoUNet, config: VideoConfig) -> None:
+    def __init__(self, unet: VideoUNet, config: VideoConfig, reader: StateReader | None = None) -> None:
         self.unet, self.config, self.diffusion = unet, config, Diffusion(config.schedule)
+        self.reader = reader.eval().requires_grad_(False) if reader else None
 
     def __call__(self, lesson: Lesson, generator: torch.Generator) -> Losses:
-        """Mean squared error of ``v`` over every frame but the first."""
-        x = lesson.latents
-        e = torch.randn(x[:, 1:].shape, generator=generator).to(x.device)
+        """Mean squared error of ``v`` over every frame but the first, and what a reader adds to it."""
+        x = lesson.latents[:, 1:]
+        e = torch.randn(x.shape, generator=generator).to(x.device)
         level = self._levels(e.shape[:2], generator).to(x.device)
-        v = self._run(lesson, e, level, generator)
-        error = (v - self.diffusion.at(level).velocity(x[:, 1:], e)).square().mean((2, 3, 4))
+        at = self.diffusion.at(level)
+        noisy = at.noisy(x, e)
+        v = self._run(lesson, noisy, level, generator)
+        error = (v - at.velocity(x, e)).square().mean((2, 3, 4))
         pure = level == self.config.schedule.num_train_timesteps - 1
-        return {"loss": error.mean(), "one_step": error[pure].mean() if pure.any() else error.mean()}
+        one_step = error[pure].mean() if pure.any() else error.mean()
+        if self.reader is None:
+            return {"loss": error.mean(), "one_step": one_step}
+        guess = at.clean(noisy, v).flatten(0, 1)
+        apart = self.reader.apart(guess, x.flatten(0, 1), self.config.reader_scale).mean()
+        total = error.mean() + self.config.reader_weight * apart
+        return {"loss": total, "one_step": one_step, "latent": error.mean(), "state": apart}
 
     def _levels(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
         top = self.config.schedule.num_train_timesteps
@@ -155,9 +172,9 @@ class TwinLoss:
         return level.masked_fill(pure, top - 1)
 
     def _run(
-        self, lesson: Lesson, e: torch.Tensor, level: torch.Tensor, generator: torch.Generator
+        self, lesson: Lesson, noisy: torch.Tensor, level: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """``v`` of frames 1 .. f-1, each noised with ``e`` to its ``level``."""
+        """``v`` of frames 1 .. f-1, each as ``noisy`` as its ``level`` says."""
         x, past, frames = lesson.latents, lesson.past, lesson.latents.shape[1]
         soft = torch.rand(past.shape[:2], generator=generator).square() * self.config.history_level
         soft_level, e_past = (
@@ -165,7 +182,7 @@ class TwinLoss:
             torch.randn(past.shape, generator=generator).to(x.device),
         )
         blurred = self.diffusion.at(soft_level).noisy(past, e_past)
-        rows = torch.cat([blurred, self.diffusion.at(level).noisy(x[:, 1:], e)], dim=1)
+        rows = torch.cat([blurred, noisy], dim=1)
         leading = shift(lesson.actions)
         actions = torch.cat([leading[:, :-1], leading[:, 1:]], dim=1)
         kept = torch.rand(actions.shape[:2], generator=generator).to(x.device) >= self.config.action_dropout
@@ -174,8 +191,8 @@ class TwinLoss:
             x.device.type, dtype=torch.bfloat16, enabled=self.config.loop.precision == "bf16"
         ):
             v = self.unet(rows, levels, actions, kept, x[:, 0], axis)
-        noisy: torch.Tensor = v[:, frames - 1 :].float()
-        return noisy
+        predicted: torch.Tensor = v[:, frames - 1 :].float()
+        return predicted
 
 
 def finetune(config: VideoConfig, out: str | Path) -> bool:
@@ -207,7 +224,8 @@ def finetune(config: VideoConfig, out: str | Path) -> bool:
         films = [codec.decode(x.cpu().flatten(0, 1)).unflatten(0, x.shape[:2]) for x in pair]
         save_film(folder / f"sample-{step:06d}.mp4", films)
 
-    done = loop.fit(batch, TwinLoss(unet, config), sample)
+    reader = None if config.reader is None else read_module(StateReader, config.reader).to(loop.device)
+    done = loop.fit(batch, TwinLoss(unet, config, reader), sample)
     _finish(loop, unet, config)
     return done
 
