@@ -65,7 +65,7 @@ $(VENV)/installed-all: $(VENV)/torch pyproject.toml
 # Every stage goes on from where it was stopped. Minutes are about those of two cores that are not idle.
 # Recording needs an offscreen OpenGL (Debian: apt-get install libosmesa6).
 
-.PHONY: data onpolicy codec pretrain finetune detector policies reality world credibility shifts audit card
+.PHONY: data onpolicy codec pretrain reader finetune detector policies reality world credibility shifts audit card
 VIDEO_TASKS := drawer-open-v3 door-close-v3 button-press-topdown-v3 push-v3 reach-v3
 OTHER_TASKS := window-close-v3 faucet-open-v3 plate-slide-v3 handle-press-v3
 RECORD := $(V2W) record --workers $(WORKERS)
@@ -87,6 +87,9 @@ codec: setup ## frames to latents and back: 25 minutes
 
 pretrain: setup ## a non-causal, action-free video model: 20 minutes
 	$(V2W) train pretrain --config $(CONFIGS)/pretrain.yaml
+
+reader: setup ## reads positions from latents, for fine-tuning: 7 minutes
+	$(V2W) train reader --config $(CONFIGS)/reader.yaml
 
 finetune: setup ## made causal by extrapolative weight transfer, trained with actions: 140 minutes
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node $(WORKERS) -m v2w_gym train finetune \
@@ -122,7 +125,7 @@ audit: setup ## hold the world against recorded reality, probe by probe: 10 minu
 	    --episodes 200 --again 0.01 || [ $$? -eq 1 ]
 
 card: setup ## write the world's card from its training and its validation
-	$(V2W) card --world $(WORLD) $(foreach stage,codec pretrain finetune detector,$(stage)=runs/$(stage))
+	$(V2W) card --world $(WORLD) $(foreach stage,codec pretrain reader finetune detector,$(stage)=runs/$(stage))
 
 # ---------------------------------------------------------------------------------- learn in imagination
 

@@ -44,6 +44,31 @@ def test_what_was_typed_is_kept_though_python_was_asked(monkeypatch: pytest.Monk
     assert given["command"] == f"v2w {shlex.join(line[name])}"
 
 
+def typed_on_pages() -> list[tuple[str, str]]:
+    """Page and line of every command of ours in a fence, and of those in sentences that set something."""
+    found = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = page.read_text()
+        fences = re.findall(r"^```(?:bash|sh)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        lines = [line for fence in fences for line in fence.replace("\\\n", " ").splitlines()]
+        lines += re.findall(
+            r"`(v2w [a-z-]+ [^`]*=[^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+        )
+        found += [(page.name, " ".join(line.split())) for line in lines if line.startswith("v2w ")]
+    return found
+
+
+def test_every_command_on_the_pages_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    asked, refused = typed_on_pages(), []
+    for page, line in asked:
+        try:
+            cli.parser().parse_args(shlex.split(line.replace("STAGE", "codec"), comments=True)[1:])
+        except SystemExit:
+            refused.append(f"{page}: {line}\n{capsys.readouterr().err}")
+    assert len(asked) > 50
+    assert not refused, "\n".join(refused)
+
+
 def test_rankings_on_the_pages_have_the_starts_that_they_ask_for() -> None:
     starts, asked = len(World.open("Vid2World-DrawerClose-v0").starts()), {}
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from v2w_gym.config import load
-from v2w_gym.data.episode import Episode
+from v2w_gym.data.episode import Episode, EpisodeFolder
 from v2w_gym.training import stages
 from v2w_gym.training.card import _stage
 from v2w_gym.training.codec import CodecConfig
@@ -92,6 +93,23 @@ def test_the_result_is_a_causal_world_model(trained: tuple[Path, dict[str, objec
     assert not read_module(VideoUNet, root / "pretrain" / "unet").config.causal
     assert load(ScheduleConfig, root / "finetune" / "scheduler" / "scheduler_config.json") == SCHEDULE
     Vid2World(FrameCodec.from_pretrained(root / "codec" / "codec"), unet, (16, 16))
+
+
+def test_a_decoder_trained_alone_leaves_latents_as_they_are(
+    trained: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    root, _ = trained
+    data, videos, init = str(root / "data"), str(root / "videos"), str(root / "codec" / "codec")
+    loop = LoopConfig(steps=3, batch_size=4, learning_rate=1e-2, warmup=1, ema=0.0)
+    config = CodecConfig((data,), (videos,), data, loop, init=init, decoder_only=True)
+    assert train_codec(config, tmp_path)
+    before, after = FrameCodec.from_pretrained(init), FrameCodec.from_pretrained(tmp_path / "codec")
+    frames = torch.from_numpy(EpisodeFolder(data)[0].frames)
+    latents = before.encode(frames)
+    assert torch.equal(after.encode(frames), latents)
+    assert not torch.equal(after.decode(latents), before.decode(latents))
+    with pytest.raises(ValueError, match="say init=FOLDER"):
+        replace(config, init=None)
 
 
 def test_fine_tuning_starts_from_transferred_weights(trained: tuple[Path, dict[str, object]]) -> None:

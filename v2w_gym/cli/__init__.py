@@ -33,6 +33,16 @@ RESUMED = {"rank", "presets", "rescore", "judge-check", "record", "train", "imag
 """Commands that keep what they have done, and go on from it."""
 
 
+def parser() -> argparse.ArgumentParser:
+    """What reads the command line: one sub-parser per command."""
+    made = argparse.ArgumentParser(prog="v2w", description="Vid2World worlds as environments.")
+    made.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    commands = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, command in COMMANDS.items():
+        command.add_arguments(commands.add_parser(name, help=command.help, description=command.help))
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -43,13 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, 1 if all policies or a probe failed, 2 after an error of the user's making, 130 if stopped by the
         keyboard.
     """
-    parser = argparse.ArgumentParser(prog="v2w", description="Vid2World worlds as environments.")
-    parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for name, command in COMMANDS.items():
-        command.add_arguments(commands.add_parser(name, help=command.help, description=command.help))
     given = sys.argv[1:] if argv is None else argv
-    arguments: dict[str, Any] = vars(parser.parse_args(given))
+    arguments: dict[str, Any] = vars(parser().parse_args(given))
     arguments["typed"] = shlex.join(["v2w", *given])
     name, traceback = arguments.pop("command"), arguments.pop("traceback")
     try:

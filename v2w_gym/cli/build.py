@@ -72,12 +72,12 @@ def _record_policies(folder: Path, config: RecordConfig) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     from v2w_gym.training.stages import STAGES
 
-    parser.add_argument("stage", choices=list(STAGES))
-    parser.add_argument(
-        "--config", type=Path, required=True, help="YAML, e.g. configs/drawer_close/codec.yaml"
-    )
-    parser.add_argument("--out", type=Path, help="checkpoints, curves, samples, result (default: runs/STAGE)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. loop.steps=100")
+    stages = parser.add_subparsers(required=True, metavar="STAGE", dest="stage")
+    for name in STAGES:  # with a parser of its own each, settings may stand before and after options
+        add = stages.add_parser(name).add_argument
+        add("--config", type=Path, required=True, help=f"YAML, e.g. configs/drawer_close/{name}.yaml")
+        add("--out", type=Path, help=f"checkpoints, curves, samples, result (default: runs/{name})")
+        add("overrides", nargs="*", metavar="key=value", help="e.g. loop.steps=100")
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -34,6 +34,9 @@ class CodecConfig:
         latent_channels: channels of a latent.
         kl_weight: weight of the Kullback-Leibler term.
         moving_weight: how much more a pixel counts that moves.
+        init: folder of a trained codec to start from, in place of random weights and the sizes above.
+        decoder_only: train nothing but the way back to pixels: latents stay what they are, and a world model
+            that was trained on them goes with the new codec as with the old.
     """
 
     data: tuple[str, ...]
@@ -45,10 +48,20 @@ class CodecConfig:
     latent_channels: int = 8
     kl_weight: float = 2e-4
     moving_weight: float = 4.0
+    init: str | None = None
+    decoder_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.decoder_only and self.init is None:
+            raise ValueError("decoder_only trains on the latents of a trained codec: say init=FOLDER")
 
 
 def build(config: CodecConfig) -> FrameCodec:
-    """A codec with random weights."""
+    """The codec to train: ``config.init``, or one with random weights."""
+    if config.init is not None:
+        codec = FrameCodec.from_pretrained(config.init)
+        codec.vae.encoder.requires_grad_(not config.decoder_only)
+        return codec
     levels = len(config.channels)
     vae = AutoencoderKL(
         in_channels=3 * config.patch**2,
@@ -99,19 +112,22 @@ def train(config: CodecConfig, out: str | Path) -> bool:
         return {"loss": reconstruction + config.kl_weight * kl, "mse": error.square().mean(), "kl": kl}
 
     def sample(folder: Path, step: int) -> None:
-        normalised = _normalised(codec, usual)
+        normalised = _normalised(codec, usual, config)
         shown = heldout[::5, ::4].flatten(0, 1)[:32]
         save_grid(
             folder / f"sample-{step:06d}.png", [shown, normalised.decode(normalised.encode(shown)).cpu()]
         )
 
     done = loop.fit(batch, loss, sample)
-    loop.with_average(lambda: _finish(codec, usual, heldout, out))
+    if loop.rank == 0:
+        loop.with_average(lambda: _finish(_normalised(codec, usual, config), heldout, out))
     return done
 
 
-def _normalised(codec: FrameCodec, frames: torch.Tensor) -> FrameCodec:
+def _normalised(codec: FrameCodec, frames: torch.Tensor, config: CodecConfig) -> FrameCodec:
     """The same network with the mean and deviation of its latents of ``(n, h, w, 3)`` in its config."""
+    if config.decoder_only:
+        return FrameCodec(codec.vae).eval()
     with torch.no_grad():
         parts = [codec.vae.encode(codec.pixels(part)).latent_dist.mode() for part in frames.split(256)]
     raw = torch.cat(parts)
@@ -121,8 +137,7 @@ def _normalised(codec: FrameCodec, frames: torch.Tensor) -> FrameCodec:
     return FrameCodec(codec.vae).eval()
 
 
-def _finish(codec: FrameCodec, usual: torch.Tensor, heldout: torch.Tensor, out: Path) -> None:
-    normalised = _normalised(codec, usual)
+def _finish(normalised: FrameCodec, heldout: torch.Tensor, out: Path) -> None:
     normalised.save_pretrained(out / "codec")
     flat = heldout.flatten(0, 1)
     error = normalised.decode(normalised.encode(flat)).cpu().float() - flat.float()

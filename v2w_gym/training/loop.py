@@ -198,9 +198,11 @@ class Loop:
         if self.ranks == 1:
             return
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        flat = nn.utils.parameters_to_vector(gradients)
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])  # of whatever memory format
         distributed.all_reduce(flat)
-        nn.utils.vector_to_parameters(flat / self.ranks, gradients)
+        parts = (flat / self.ranks).split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
 
     def _out_of_time(self, started: float) -> bool:
         """Whether the time limit is over, by the clock of the first process, so that all stop at one step."""
