@@ -69,7 +69,8 @@ def test_every_behaviour_is_in_the_table():
 
 def test_the_arrays_of_an_episode_are_in_the_table(tmp_path):
     frames = np.zeros((3, 8, 8, 3), np.uint8)
-    Episode(frames, np.zeros((2, 4), np.float32), np.zeros(3, bool), "t", "b", 0).save(tmp_path / "e.npz")
+    actions, states = np.zeros((2, 4), np.float32), np.zeros((3, 7), np.float32)
+    Episode(frames, actions, np.zeros(3, bool), "t", "b", 0, states).save(tmp_path / "e.npz")
     with np.load(tmp_path / "e.npz") as file:
         kinds = {
             name: "str" if file[name].dtype.kind == "U" else str(file[name].dtype) for name in file.files
