@@ -7,7 +7,6 @@ import torch
 from parity import RELEASED_SAMPLER, RELEASED_SCHEDULE, needs_parity, read, relative, released_unet
 from tensordict import TensorDict
 
-from v2w_gym.world_model.actions import shift
 from v2w_gym.world_model.diffusion import Diffusion, dynamic_scale, match_deviation
 from v2w_gym.world_model.dynamics import LatentDynamics
 from v2w_gym.world_model.sampler import SamplerConfig
@@ -173,7 +172,7 @@ def test_the_training_loss_and_its_gradient_are_those_of_the_public_implementati
     assert relative(target.transpose(1, 2), given["v_target"]) < 1e-5
     unet = released_unet()
     kept, tokens, fps = given["action_mask"].bool(), given["context"], given["fs"]
-    led = shift(given["action_raw"][:, :-1])
+    led = unet.leading.along(given["action_raw"][:, :-1])
     frames = x0.shape[1]
     v = unet(noisy, level, led, kept, x0[:, 0], clip(frames, 16), tokens=tokens, fps=fps)
     loss = (v - target).square().mean()

@@ -42,7 +42,7 @@ def against_parallel(bench: Bench, frames: int = 64) -> Figures:
     model, begin, generator = bench.model, bench.begin(1), torch.Generator().manual_seed(0)
     latents = torch.randn(1, frames, *begin.first.shape[1:], generator=generator).to(bench.device)
     level = torch.randint(0, 1000, (1, frames), generator=generator).to(bench.device)
-    actions = bench.tensor(bench.actions(frames)[None])
+    actions = model.unet.leading.along(bench.tensor(bench.actions(frames)[None])[:, 1:])
     axis = clip(frames, model.window).to(latents.device)
     parallel = model.unet(latents, level, actions, None, begin.first, axis)
     cache, worst = begin.cache, 0.0

@@ -24,7 +24,6 @@ from v2w_gym.training.lessons import Lesson, Lessons, imagine
 from v2w_gym.training.loop import Loop, LoopConfig, Losses
 from v2w_gym.training.pictures import save_film
 from v2w_gym.training.reader import StateReader
-from v2w_gym.world_model.actions import shift
 from v2w_gym.world_model.causalize import Transfer, causalize
 from v2w_gym.world_model.codec import FrameCodec
 from v2w_gym.world_model.diffusion import Diffusion, ScheduleConfig, trailing_timesteps
@@ -183,8 +182,8 @@ class TwinLoss:
         )
         blurred = self.diffusion.at(soft_level).noisy(past, e_past)
         rows = torch.cat([blurred, noisy], dim=1)
-        leading = shift(lesson.actions)
-        actions = torch.cat([leading[:, :-1], leading[:, 1:]], dim=1)
+        led = self.unet.leading.along(lesson.actions)
+        actions = torch.cat([led[:, :-1], led[:, 1:]], dim=1)
         kept = torch.rand(actions.shape[:2], generator=generator).to(x.device) >= self.config.action_dropout
         levels, axis = torch.cat([soft_level, level], 1), twin(frames, self.unet.config.window).to(x.device)
         with torch.autocast(

@@ -2,16 +2,79 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import nn
 
 ActionEncoding = Literal["mlp", "table"]
+Range = tuple[float, float] | None
+"""Lowest and highest set point of a component of the action, None for one that is no difference."""
+
+_WAVES = 5
+
+
+class Leading(nn.Module):
+    """What leads to a frame: its action and, where actions are differences, the set point they add up to.
+
+    A controller pulls the arm towards a set point that each action moves on (in MuJoCo a mocap body). The arm
+    lags behind it and, where something is in the way, presses the harder the farther the set point has gone.
+    Frames do not show it; without it, the place of the hand is a sum of small errors over imagined frames.
+    It counts from the first frame, in units of the action, and stops at its range as it does in reality.
+
+    Args:
+        ranges: one per component of an action, ``(low, high)``, or None for a component that is no
+            difference; None in place of them is the action alone.
+
+    Attributes:
+        width: numbers that lead to a frame, ``a`` of the action and ``k`` of the set point.
+    """
+
+    def __init__(self, action_dim: int, ranges: Sequence[Range] | None = None) -> None:
+        super().__init__()
+        if ranges is not None and len(ranges) != action_dim:
+            raise ValueError(f"set_point needs {action_dim} ranges, one per component, got {len(ranges)}")
+        kept = [(i, *pair) for i, pair in enumerate(ranges or ()) if pair is not None]
+        for _, low, high in kept:
+            if not low <= 0.0 <= high or low == high:
+                raise ValueError(
+                    f"a range of set_point must contain 0, where episodes begin, got {[low, high]}"
+                )
+        self.action_dim, self.components = action_dim, [i for i, _, _ in kept]
+        self.width = action_dim + len(kept)
+        # no buffers: those that no file holds are lost where weights are read straight into a model
+        self.low, self.high = [float(low) for _, low, _ in kept], [float(high) for _, _, high in kept]
+
+    def first(self, like: torch.Tensor) -> torch.Tensor:
+        """Zeros ``(b, a + k)`` for ``like`` ``(b, ...)``: no action led there (as in the public code)."""
+        return like.new_zeros(len(like), self.width)
+
+    def after(self, led: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """What ``action`` ``(b, a)`` makes of what led to the frame before, ``(b, a + k)``."""
+        if not self.components:
+            return action
+        moved = led[:, self.action_dim :] + action[:, self.components]
+        point = moved.clamp(moved.new_tensor(self.low), moved.new_tensor(self.high))
+        return torch.cat([action, point], dim=1)
+
+    def along(self, actions: torch.Tensor) -> torch.Tensor:
+        """``(b, f-1, a)``, row i moves frame i to i+1, to ``(b, f, a + k)``, row i leads to frame i."""
+        led = [self.first(actions)]
+        for action in actions.unbind(1):
+            led.append(self.after(led[-1], action))
+        return torch.stack(led, dim=1)
+
+    def since(self, led: torch.Tensor) -> torch.Tensor:
+        """``(b, f, a + k)`` as it is for an episode that begins with the first of these frames."""
+        action, point = led.split([self.action_dim, len(self.components)], dim=-1)
+        begun = torch.cat([torch.zeros_like(action[:, :1]), action[:, 1:]], dim=1)
+        return torch.cat([begun, point - point[:, :1]], dim=-1)
 
 
 class ActionEncoder(nn.Module):
-    """Per-frame action to an embedding that is added to that of the noise level (Vid2World, section 3.2).
+    """What leads to a frame, to an embedding added to that of its noise level (Vid2World, section 3.2).
 
     A dropped action is an embedding of zeros, not a special token, so dropping every action is the same
     network without actions.
@@ -22,11 +85,22 @@ class ActionEncoder(nn.Module):
         embedding: width of the result.
         kind: "mlp", or "table" for multi-hot actions: the first layer is then the sum of a learned row for
             each component that is on, neither biased nor bent.
+        set_point: see ``Leading``. A set point enters as itself and as waves of five lengths, the shortest a
+            sixteenth of the longest, so that small differences of it stay visible; its part of the embedding
+            begins at zero.
     """
 
-    def __init__(self, action_dim: int, hidden: int, embedding: int, kind: ActionEncoding = "mlp") -> None:
+    def __init__(
+        self,
+        action_dim: int,
+        hidden: int,
+        embedding: int,
+        kind: ActionEncoding = "mlp",
+        set_point: Sequence[Range] | None = None,
+    ) -> None:
         super().__init__()
         table = kind == "table"
+        self.leading = Leading(action_dim, set_point)
         self.layers = nn.Sequential(
             nn.Linear(action_dim, hidden, bias=not table),
             nn.Identity() if table else nn.SiLU(),
@@ -34,17 +108,34 @@ class ActionEncoder(nn.Module):
             nn.SiLU(),
             nn.Linear(embedding, embedding),
         )
+        self.set_point: nn.Sequential | None = None
+        if points := len(self.leading.components):
+            last = nn.Linear(embedding, embedding)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            waves = nn.Linear(points * (1 + 2 * _WAVES), embedding)
+            self.set_point = nn.Sequential(waves, nn.SiLU(), last)
 
-    def forward(self, actions: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
-        """Actions ``(b, f, a)`` to embeddings ``(b, f, e)``; ``kept`` ``(b, f)`` bool drops where False."""
-        embedding: torch.Tensor = self.layers(actions)
+    def forward(self, led: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
+        """``(b, f, a + k)`` to embeddings ``(b, f, e)``; ``kept`` ``(b, f)`` bool drops where False.
+
+        Raises:
+            ValueError: actions without the set point that this encoder reads.
+        """
+        if led.shape[-1] != self.leading.width:
+            raise ValueError(
+                f"what leads to a frame is {self.leading.width} numbers, got {led.shape[-1]}; "
+                "see actions.Leading.along"
+            )
+        action, point = led.split([self.leading.action_dim, len(self.leading.components)], dim=-1)
+        embedding: torch.Tensor = self.layers(action)
+        if self.set_point is not None:
+            embedding = embedding + self.set_point(self._waves(point).to(action.dtype))
         return embedding if kept is None else embedding * kept.unsqueeze(-1).to(embedding.dtype)
 
-
-def shift(actions: torch.Tensor) -> torch.Tensor:
-    """``(b, f-1, a)``, where row i moves frame i to i+1, to ``(b, f, a)``, where row i leads to frame i.
-
-    The first frame, to which no action led, gets zeros (as in the public code).
-    """
-    first = actions.new_zeros(len(actions), 1, actions.shape[-1])
-    return torch.cat([first, actions], dim=1)
+    def _waves(self, point: torch.Tensor) -> torch.Tensor:
+        """``(b, f, k)`` to ``(b, f, k (1 + 2 waves))``, all within -1..1."""
+        longest = max(high - low for low, high in zip(self.leading.low, self.leading.high, strict=True))
+        whole = point.float() / longest
+        angles = whole.unsqueeze(-1) * (2 * math.pi * 2.0 ** torch.arange(_WAVES, device=point.device))
+        return torch.cat([whole, angles.sin().flatten(-2), angles.cos().flatten(-2)], dim=-1)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
-from v2w_gym.world_model.actions import shift
 from v2w_gym.world_model.diffusion import Diffusion, ScheduleConfig
 from v2w_gym.world_model.network import Network
 from v2w_gym.world_model.noise import noise
@@ -93,14 +92,14 @@ class LatentDynamics:
         Raises:
             MemoryError: not even one slot at a time passes through the network.
         """
-        leading = shift(actions)
+        led = self.unet.leading.along(actions)
         if context is None:
             context = TensorDict({}, batch_size=[len(latents)], device=latents.device)
-        state = self._begin(latents[:, 0], leading[:, 0], seeds, context)
+        state = self._begin(latents[:, 0], led[:, 0], seeds, context)
         at_once = self.room.at_once(state, copies=0) if latents.shape[1] > 1 else 0
         for i in range(1, latents.shape[1]):
             self.room.run(state, at_once, lambda part: self.history.remember(_slots(state, part)))
-            self._append(state, latents[:, i], leading[:, i])
+            self._append(state, latents[:, i], led[:, i])
         return state
 
     @torch.no_grad()
@@ -114,16 +113,16 @@ class LatentDynamics:
         """
         at_once = self.room.at_once(state)
         after: WorldState = state.clone()  # type: ignore[attr-defined]  # tensorclass adds it
-        made = torch.empty_like(after.latent)
+        made, led = torch.empty_like(after.latent), self.unet.leading.after(state.led, action)
 
         def imagine(part: slice) -> None:
-            made[part] = self.history.imagine(_slots(after, part), action[part])
+            made[part] = self.history.imagine(_slots(after, part), led[part])
 
         def undo(part: slice) -> None:
             after[part] = state[part]  # type: ignore[index]
 
         self.room.run(state, at_once, imagine, undo)
-        self._append(after, made, action)
+        self._append(after, made, led)
         return after
 
     def put_right(self, state: WorldState, latent: torch.Tensor) -> None:
@@ -133,7 +132,7 @@ class LatentDynamics:
         state.latent = latent
 
     def _begin(
-        self, first: torch.Tensor, action: torch.Tensor, seeds: Sequence[int], context: TensorDict
+        self, first: torch.Tensor, led: torch.Tensor, seeds: Sequence[int], context: TensorDict
     ) -> WorldState:
         batch, (c, h, w), device = len(first), first.shape[1:], first.device
         ring = int(self.unet.config.window)
@@ -143,18 +142,18 @@ class LatentDynamics:
             frame_index=torch.full((batch,), -1, device=device),
             seed=torch.tensor(np.asarray(seeds, dtype=np.int64), device=device),
             latents=torch.zeros(batch, ring, c, h, w, device=device),
-            actions=torch.zeros(batch, ring, action.shape[-1], device=device),
+            actions=torch.zeros(batch, ring, led.shape[-1], device=device),
             cache=self.history.empty(first),
             context=context,
             batch_size=[batch],  # type: ignore[call-arg]  # tensorclass adds it
         )
-        self._append(state, first, action)
+        self._append(state, first, led)
         return state
 
-    def _append(self, state: WorldState, latent: torch.Tensor, action: torch.Tensor) -> None:
+    def _append(self, state: WorldState, latent: torch.Tensor, led: torch.Tensor) -> None:
         state.frame_index = state.frame_index + 1
         rows = torch.arange(len(latent), device=latent.device)
-        state.actions[rows, state.frame_index % state.actions.shape[1]] = action
+        state.actions[rows, state.frame_index % state.actions.shape[1]] = led
         self.put_right(state, latent)
 
 

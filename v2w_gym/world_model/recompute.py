@@ -37,7 +37,8 @@ class Recompute:
     def __init__(
         self, network: Network, sampler: Sampler, window: int, rebuild: Rebuild | None = None
     ) -> None:
-        self.network, self.sampler, self.window, self.rebuild = network, sampler, window, rebuild
+        self.network, self.leading = network, network.unet.leading
+        self.sampler, self.window, self.rebuild = sampler, window, rebuild
 
     def empty(self, first: torch.Tensor) -> TensorDict:
         """Nothing is cached."""
@@ -47,7 +48,10 @@ class Recompute:
         """The ring holds the newest frame already."""
 
     def imagine(self, state: WorldState, action: torch.Tensor) -> torch.Tensor:
-        """The next frame ``(b, c, h, w)``. Slots whose windows begin alike pass together."""
+        """The next frame ``(b, c, h, w)``, to which ``action`` ``(b, a + k)`` leads.
+
+        Slots whose windows begin alike pass together.
+        """
         made = torch.empty_like(state.latent)
         ages = (state.frame_index + 1).clamp(max=self.window)  # at the window, its beginning has been left
         for age in ages.unique().tolist():
@@ -60,15 +64,15 @@ class Recompute:
         seeds, device = state.seed, action.device
         index = state.frame_index[:, None] + torch.arange(1 - length, 1, device=device)
         rows, places = torch.arange(len(seeds), device=device)[:, None], index % state.latents.shape[1]
-        frames, led = state.latents[rows, places], state.actions[rows, places].clone()
+        frames, led = state.latents[rows, places], state.actions[rows, places]
         first, context = state.first, state.context
         if int(index[0, 0]) > 0:  # the window has left the episode's beginning behind
             if self.rebuild is not None:
                 frames, context = self.rebuild(frames, seeds, index)
             first = frames[:, 0]
-        led[:, 0] = 0.0  # no action leads to the first frame of a pass
         past, history_level = self.sampler.blurred(frames, seeds, index)
-        actions, axis = torch.cat([led, action[:, None]], 1), clip(length + 1, self.window).to(device)
+        actions = self.leading.since(torch.cat([led, action[:, None]], dim=1))
+        axis = clip(length + 1, self.window).to(device)
         branches = ("given", "free") if self.sampler.guided else ("given",)  # side by side in one pass
         levels = torch.full((len(seeds), length + 1), history_level, device=device)
         kept = torch.ones((len(branches), *levels.shape), dtype=torch.bool, device=device)

@@ -36,6 +36,7 @@ class Signals(nn.Module):
         self.centre: torch.Tensor
         self.axes: torch.Tensor
         self.look_count = axes + len(self._bands(torch.zeros(1, axes))[0])
+        self.action_dim = actions
         self.signal_count = 2 + 2 * actions + len(self._bands(torch.zeros(1, axes))[0])
 
     @staticmethod
@@ -86,7 +87,7 @@ class Signals(nn.Module):
         moved = (state.latent - state.latents[rows, before]).flatten(1).square().mean(dim=1)
         age = (state.frame_index[:, None] - places) % window
         imagined = age < steps[:, None]  # actions that led to given frames did no harm
-        actions = state.actions * imagined[..., None]
+        actions = state.actions[..., : self.action_dim] * imagined[..., None]
         return torch.cat(
             [
                 self._bands(self.places(state.latent)),

@@ -22,7 +22,7 @@ class WorldState:
         seed: ``(b,)`` int64, the noise key of the slot.
         latents: ``(b, window, c, h, w)`` float32, ring of the newest frames; frame t lives in place
             ``t % window``.
-        actions: ``(b, window, a)`` float32, ring of the actions that led *to* those frames.
+        actions: ``(b, window, a + k)`` float32, ring of what led *to* those frames (``actions.Leading``).
         cache: the temporal cache of every layer (``timeline.Stepping``). It ends one frame before the newest,
             which passes through the network together with its successor. Empty where nothing is kept.
         context: text and image tokens that the network reads, ``(b, n, d)``: "given", and "free" for the
@@ -40,7 +40,7 @@ class WorldState:
 
     @property
     def led(self) -> torch.Tensor:
-        """``(b, a)``, the action that led to the newest frame."""
+        """``(b, a + k)``, what led to the newest frame."""
         rows = torch.arange(len(self.seed), device=self.seed.device)
         return self.actions[rows, self.frame_index % self.actions.shape[1]]
 

@@ -23,7 +23,7 @@ class _Row(NamedTuple):
     Attributes:
         latent: ``(b, 1, c, h, w)``.
         level: its noise level.
-        action: ``(b, a)``, what leads to it.
+        action: ``(b, a + k)``, what leads to it.
         kept: whether the network reads the action.
     """
 
@@ -59,7 +59,10 @@ class Stream:
         self._pass(state, self._newest(state), [])
 
     def imagine(self, state: WorldState, action: torch.Tensor) -> torch.Tensor:
-        """The next frame ``(b, c, h, w)``; the cache then holds what later ones read of the newest."""
+        """The next frame ``(b, c, h, w)``, to which ``action`` ``(b, a + k)`` leads.
+
+        The cache then holds what later ones read of the newest.
+        """
         waiting = self._newest(state)
 
         def predict(z: torch.Tensor, level: int) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
-from v2w_gym.world_model.actions import ActionEncoder, ActionEncoding
+from v2w_gym.world_model.actions import ActionEncoder, ActionEncoding, Leading, Range
 from v2w_gym.world_model.temporal import TemporalAttention, TemporalConv, TemporalConvBlock
 from v2w_gym.world_model.timeline import TimeAxis
 from v2w_gym.world_model.transformer import Context, Scope, TimeMix, over_space, over_time, spread
@@ -114,6 +114,7 @@ class VideoUNet(ModelMixin, ConfigMixin):
             and cannot be cached exactly, but is what the released weights were trained with.
         concat_first_frame: whether the latent of the first frame is concatenated to every frame.
         action_encoding: "mlp", or "table", a learned row per component of a multi-hot action.
+        set_point: ranges of the set point that actions add up to, one per component; see ``actions.Leading``.
         cross_attention_dim: width of text and image tokens; above 0, attention is done by transformer blocks
             that read them. 0 is attention alone.
         text_tokens: how many of the tokens are text.
@@ -146,6 +147,7 @@ class VideoUNet(ModelMixin, ConfigMixin):
         temporal_norm: Scope = "frame",
         concat_first_frame: bool = True,
         action_encoding: ActionEncoding = "mlp",
+        set_point: Sequence[Range] | None = None,
         cross_attention_dim: int = 0,
         text_tokens: int = 77,
         image_tokens_per_frame: int = 16,
@@ -167,7 +169,9 @@ class VideoUNet(ModelMixin, ConfigMixin):
         self.time_embedding = TimestepEmbedding(channels[0], embedding)
         self.fps_embedding = TimestepEmbedding(channels[0], embedding) if fps_condition else None
         self.action_encoder = (
-            ActionEncoder(action_dim, channels[0], embedding, action_encoding) if action_dim else None
+            ActionEncoder(action_dim, channels[0], embedding, action_encoding, set_point)
+            if action_dim
+            else None
         )
         self.conv_in = nn.Conv2d(
             latent_channels * (2 if concat_first_frame else 1), channels[0], 3, padding=1
@@ -215,6 +219,17 @@ class VideoUNet(ModelMixin, ConfigMixin):
             if isinstance(layer, TemporalConv | TemporalAttention | TimeMix):
                 layer.key = name.replace(".", "/")
 
+    @property
+    def leading(self) -> Leading:
+        """How actions are handed to ``forward``.
+
+        Raises:
+            ValueError: an action-free model.
+        """
+        if self.action_encoder is None:
+            raise ValueError("this model reads no actions")
+        return self.action_encoder.leading
+
     def temporal_layers(self) -> dict[str, TemporalConv | TemporalAttention | TimeMix]:
         """Every temporal layer by its key, in the order of the network."""
         kinds = TemporalConv | TemporalAttention | TimeMix
@@ -253,8 +268,8 @@ class VideoUNet(ModelMixin, ConfigMixin):
         Args:
             latents: ``(b, f, c, h, w)`` noisy latents.
             noise_level: ``(b, f)`` diffusion timesteps.
-            actions: ``(b, f, a)``, at row i the action that leads *to* frame i; None for an action-free
-                model.
+            actions: ``(b, f, a + k)``, at row i what leads *to* frame i, as ``leading`` gives it; None for an
+                action-free model.
             action_kept: ``(b, f)`` bool, False drops a frame's action; None keeps all.
             first: ``(b, c, h, w)`` clean latent of the episode's first frame, or one for each row,
                 ``(b, f, c, h, w)``.
