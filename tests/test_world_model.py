@@ -38,10 +38,11 @@ def unet(**changes: object) -> VideoUNet:
     return network.eval()
 
 
-@pytest.fixture(scope="module")
-def model() -> Vid2World:
+@pytest.fixture(scope="module", params=[None, ((-2.0, 2.0), None, (-0.5, 0.5))], ids=["plain", "set point"])
+def model(request: pytest.FixtureRequest) -> Vid2World:
     codec = build(CodecConfig((), (), "", channels=(8, 8, 16), latent_channels=4))
-    return Vid2World(codec, unet(), (16, 16), sampler=SamplerConfig(steps=2))
+    network = unet(set_point=request.param)
+    return Vid2World(codec, network, (16, 16), sampler=SamplerConfig(steps=2))
 
 
 def clips(frames: int, batch: int = 2) -> dict[str, torch.Tensor]:
