@@ -268,6 +268,23 @@ def test_lessons_last_until_the_next_draw() -> None:
         Lessons(Clips(clips.latents, None), lessons.roll, 0.5).draw(np.random.default_rng(0), 2, 0)
 
 
+def test_lessons_may_begin_amid_an_episode() -> None:
+    frames = torch.arange(9.0)[None, :, None, None, None].expand(20, -1, 1, 1, 1)
+    clips = Clips(frames, torch.arange(8.0)[None, :, None].expand(20, -1, 2))
+    begun = []
+    for seed in range(20):
+        lesson = Lessons(clips, lambda given, *_: given.latents, own=1.0, midway=0.5).draw(
+            np.random.default_rng(seed), 2, 0
+        )
+        first = int(lesson.latents[0, 0])
+        assert lesson.latents[:, :, 0, 0, 0].tolist() == [list(range(first, 9))] * 2
+        assert lesson.actions[:, :, 0].tolist() == [list(range(first, 8))] * 2
+        assert torch.equal(lesson.past, lesson.latents[:, :-1])
+        begun.append(first)
+    assert 0 < sum(first > 0 for first in begun) < 20
+    assert max(begun) == 4  # half an episode is left at least
+
+
 def test_latents_are_those_of_the_episodes_that_are_there(
     trained: tuple[Path, dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

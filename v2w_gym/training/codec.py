@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from torch.nn import functional
 
 from v2w_gym.data.frames import load_frames
 from v2w_gym.training.loop import Loop, LoopConfig, Losses
@@ -34,6 +35,8 @@ class CodecConfig:
         latent_channels: channels of a latent.
         kl_weight: weight of the Kullback-Leibler term.
         moving_weight: how much more a pixel counts that moves.
+        coarse_weight: of the errors of means over 4x4 and 16x16 pixels, beside that of pixels. A shade that
+            many pixels share is small in each, and yet what a policy may go by.
         init: folder of a trained codec to start from, in place of random weights and the sizes above.
         decoder_only: train nothing but the way back to pixels: latents stay what they are, and a world model
             that was trained on them goes with the new codec as with the old.
@@ -48,6 +51,7 @@ class CodecConfig:
     latent_channels: int = 8
     kl_weight: float = 2e-4
     moving_weight: float = 4.0
+    coarse_weight: float = 0.0
     init: str | None = None
     decoder_only: bool = False
 
@@ -108,8 +112,11 @@ def train(config: CodecConfig, out: str | Path) -> bool:
         error = codec.unpatch(y.float()) - (batch.float() / 127.5 - 1.0)
         weight = 1.0 + config.moving_weight * moving
         reconstruction = ((error.abs() + 2.0 * error.square()) * weight).mean()
+        shades = [_means(error, side).abs().mean() for side in (4, 16)]
+        coarse = torch.stack(shades).sum()
         kl = posterior.kl().mean() / posterior.mean[0].numel()
-        return {"loss": reconstruction + config.kl_weight * kl, "mse": error.square().mean(), "kl": kl}
+        total = reconstruction + config.coarse_weight * coarse + config.kl_weight * kl
+        return {"loss": total, "mse": error.square().mean(), "coarse": coarse, "kl": kl}
 
     def sample(folder: Path, step: int) -> None:
         normalised = _normalised(codec, usual, config)
@@ -122,6 +129,11 @@ def train(config: CodecConfig, out: str | Path) -> bool:
     if loop.rank == 0:
         loop.with_average(lambda: _finish(_normalised(codec, usual, config), heldout, out))
     return done
+
+
+def _means(x: torch.Tensor, side: int) -> torch.Tensor:
+    """``(b, h, w, c)`` to means over squares, ``(b, c, h / side, w / side)``, rounded up."""
+    return functional.avg_pool2d(x.permute(0, 3, 1, 2), side, ceil_mode=True)
 
 
 def _normalised(codec: FrameCodec, frames: torch.Tensor, config: CodecConfig) -> FrameCodec:

@@ -67,6 +67,8 @@ class Lessons:
         own: share of the lessons whose past is imagined.
         reach: a clip is imagined so many frames on before it is put right, drawn from these. What went wrong
             longer ago than the model can look back it should keep, not guess away.
+        midway: share of the draws whose clips begin somewhere in the first half of their episodes, not at the
+            first frame, so that the model can also be started from the middle of one.
         every: steps that one draw lasts; pasts are thus imagined by a model at most that old.
         device: where lessons are wanted.
     """
@@ -77,10 +79,12 @@ class Lessons:
         roll: Roll,
         own: float,
         reach: Sequence[int] = (8,),
+        midway: float = 0.0,
         every: int = 10,
         device: torch.device | None = None,
     ) -> None:
-        self.clips, self.roll, self.own, self.reach, self.every = clips, roll, own, reach, every
+        self.clips, self.roll, self.own, self.reach = clips, roll, own, reach
+        self.midway, self.every = midway, every
         self.device = device or torch.device("cpu")
         self._held: list[Lesson] = []
 
@@ -94,12 +98,15 @@ class Lessons:
         drawn = self.clips.draw(rng, size * self.every).to(self.device)
         if drawn.actions is None:
             raise ValueError("fine-tuning needs actions")
-        past = drawn.latents[:, :-1].clone()
+        half = drawn.latents.shape[1] // 2
+        begin = int(rng.integers(1, half + 1)) if rng.random() < self.midway else 0
+        latents, actions = drawn.latents[:, begin:], drawn.actions[:, begin:]
+        past = latents[:, :-1].clone()
         own = torch.from_numpy(rng.random(len(past)) < self.own).to(self.device)
         if own.any():
-            given = Clips(drawn.latents[own][:, :-1], drawn.actions[own][:, :-1])
+            given = Clips(latents[own][:, :-1], actions[own][:, :-1])
             seeds = rng.integers(2**31, size=len(given.latents)).tolist()
             reach = torch.from_numpy(rng.choice(self.reach, len(seeds))).to(self.device)
             past[own] = self.roll(given, seeds, reach)
-        parts = zip(drawn.latents.split(size), drawn.actions.split(size), past.split(size), strict=True)
+        parts = zip(latents.split(size), actions.split(size), past.split(size), strict=True)
         return [Lesson(*part) for part in parts]

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from tqdm import tqdm
 from v2w_gym.training.optimizer import Kind, Optimizer
 
 Losses = dict[str, torch.Tensor]
+Precision: TypeAlias = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class LoopConfig:
     grad_clip: float = 1.0
     ema: float = 0.999
     seed: int = 0
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Precision = "bf16"
     device: str = "auto"
     threads: int = 0
     checkpoint_every: int = 500

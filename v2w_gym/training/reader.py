@@ -118,7 +118,9 @@ def train(config: ReaderConfig, out: str | Path) -> bool:
     """
     torch.manual_seed(config.loop.seed)
     codec = FrameCodec.from_pretrained(config.codec)
-    latents = load_clips(config.data, codec, config.codec).latents.flatten(0, 1)
+    latents = load_clips(config.data, codec, config.codec, precision=config.loop.precision).latents.flatten(
+        0, 1
+    )
     states = load_states(config.data, config.columns).flatten(0, 1)
     size = (latents.shape[-2], latents.shape[-1])
     reader = StateReader(codec.latent_channels, size, states.shape[-1], config.channels, config.hidden)
@@ -170,7 +172,9 @@ def load_states(folders: Sequence[str | Path], columns: Sequence[int] = ()) -> t
 @torch.no_grad()
 def _report(reader: StateReader, config: ReaderConfig, codec: FrameCodec) -> None:
     """Print the median and mean absolute error of each state on episodes that were not trained on."""
-    latents = load_clips([config.heldout], codec, config.codec).latents.flatten(0, 1)
+    latents = load_clips(
+        [config.heldout], codec, config.codec, precision=config.loop.precision
+    ).latents.flatten(0, 1)
     states = load_states([config.heldout], config.columns).flatten(0, 1)
     device = reader.mean.device
     parts = [reader.read(part.float().to(device)).cpu() for part in latents.split(1024)]

@@ -53,6 +53,7 @@ class VideoConfig:
         history_level: history frames are noised to a random level up to this one.
         own_history: share of the clips whose past is imagined by the model, not recorded; see ``lessons``.
         own_reach: how many frames on, drawn from these.
+        midway: share of the draws of clips that begin amid an episode; see ``lessons``.
         reader: folder of a trained state reader, in whose eyes predictions are held against recordings too;
             see ``training.reader``. None holds latents against latents alone.
         reader_weight: of that second error, beside 1 for the first.
@@ -73,6 +74,7 @@ class VideoConfig:
     history_level: int = 120
     own_history: float = 0.0
     own_reach: tuple[int, ...] = (4, 8, 16, 32)
+    midway: float = 0.0
     reader: str | None = None
     reader_weight: float = 0.15
     reader_scale: float = 0.05
@@ -82,7 +84,7 @@ def pretrain(config: VideoConfig, out: str | Path) -> bool:
     """Non-causal, action-free video diffusion into ``out/unet``; returns True once all steps are done."""
     torch.manual_seed(config.loop.seed)
     codec = FrameCodec.from_pretrained(config.codec)
-    clips = load_clips(config.data, codec, config.codec)
+    clips = load_clips(config.data, codec, config.codec, precision=config.loop.precision)
     unet = VideoUNet(**{**config.unet, "causal": False, "action_dim": 0})
     diffusion, axis = Diffusion(config.schedule), clip(config.clip_frames, unet.config.window, causal=False)
     loop = Loop(unet.train(), config.loop, out)
@@ -198,8 +200,8 @@ def finetune(config: VideoConfig, out: str | Path) -> bool:
     """Causal fine-tuning with actions into ``out/unet``; returns True once all steps are done."""
     torch.manual_seed(config.loop.seed)
     codec = FrameCodec.from_pretrained(config.codec)
-    clips = load_clips(config.data, codec, config.codec)
-    heldout = load_clips([config.heldout], codec, config.codec)
+    clips = load_clips(config.data, codec, config.codec, precision=config.loop.precision)
+    heldout = load_clips([config.heldout], codec, config.codec, precision=config.loop.precision)
     unet = start_weights(config)
     loop = Loop(unet.train(), config.loop, out)
 
@@ -211,7 +213,7 @@ def finetune(config: VideoConfig, out: str | Path) -> bool:
         imagined: torch.Tensor = loop.with_average(lambda: imagine(dynamics, given, seeds, reach))
         return imagined
 
-    lessons = Lessons(clips, roll, config.own_history, config.own_reach, device=loop.device)
+    lessons = Lessons(clips, roll, config.own_history, config.own_reach, config.midway, device=loop.device)
 
     def batch(rng: np.random.Generator, size: int) -> Lesson:
         return lessons.draw(rng, size, loop.step)

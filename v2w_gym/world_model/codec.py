@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import nn
 
 from v2w_gym.world_model.footprint import Need
+from v2w_gym.world_model.halves import norms_in_single_precision
 from v2w_gym.world_model.loading import read_module
 from v2w_gym.world_model.parts import Chunks
 
@@ -35,6 +36,7 @@ class FrameCodec(nn.Module):
     def __init__(self, vae: AutoencoderKL) -> None:
         super().__init__()
         self.vae = vae
+        norms_in_single_precision(vae)
         self.chunks = Chunks(MOST, vae)
         self.patch = round((vae.config.in_channels / 3) ** 0.5)
         if 3 * self.patch**2 != vae.config.in_channels:

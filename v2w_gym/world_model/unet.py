@@ -24,6 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from v2w_gym.world_model.actions import ActionEncoder, ActionEncoding, Leading, Range
+from v2w_gym.world_model.halves import norms_in_single_precision
 from v2w_gym.world_model.temporal import TemporalAttention, TemporalConv, TemporalConvBlock
 from v2w_gym.world_model.timeline import TimeAxis
 from v2w_gym.world_model.transformer import Context, Scope, TimeMix, over_space, over_time, spread
@@ -218,6 +219,7 @@ class VideoUNet(ModelMixin, ConfigMixin):
         for name, layer in self.named_modules():
             if isinstance(layer, TemporalConv | TemporalAttention | TimeMix):
                 layer.key = name.replace(".", "/")
+        norms_in_single_precision(self)
 
     @property
     def leading(self) -> Leading:
