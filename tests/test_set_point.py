@@ -100,7 +100,10 @@ def test_weights_without_a_set_point_are_taken_up_unchanged_by_a_network_with_on
     unet().save_pretrained(tmp_path / "unet")
     sizes = {**TINY, "set_point": RANGES}
     config = VideoConfig(data=(), heldout="", codec="", unet=sizes, init=str(tmp_path / "unet"))
-    network, inputs = start_weights(config).eval(), clips(6)
+    network, fresh = start_weights(config)
+    assert fresh
+    assert all(name.startswith("action_encoder.set_point.") for name in fresh)
+    network, inputs = network.eval(), clips(6)
     led = network.leading.along(inputs["actions"][:, 1:])
     plain = {**inputs, "actions": led[..., :3]}
     torch.testing.assert_close(

@@ -115,7 +115,7 @@ def test_a_decoder_trained_alone_leaves_latents_as_they_are(
 def test_fine_tuning_starts_from_transferred_weights(trained: tuple[Path, dict[str, object]]) -> None:
     root, settings = trained
     base = read_module(VideoUNet, root / "pretrain" / "unet").state_dict()
-    start = start_weights(VideoConfig(**settings)).state_dict()
+    start = start_weights(VideoConfig(**settings))[0].state_dict()
     key = next(k for k, v in base.items() if v.ndim == 5 and v.abs().max() > 0)
     before, now, after = base[key].unbind(2)
     expected = torch.stack([torch.zeros_like(now), before - after, now + 2 * after], 2)

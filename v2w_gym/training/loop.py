@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -37,6 +37,7 @@ class LoopConfig:
         batch_size: items per step and process; what an item is, the stage says.
         learning_rate: peak value; reached after ``warmup`` steps, then a cosine down to a twentieth.
         warmup: steps.
+        fresh_rate: how many times as fast weights learn that the start of a fine-tuning did not have.
         optimizer: "adamw", or "muon" for the hidden weight matrices; see ``optimizer.py``.
         weight_decay: of weight matrices.
         grad_clip: largest norm of the gradient.
@@ -55,6 +56,7 @@ class LoopConfig:
     batch_size: int
     learning_rate: float = 3e-4
     warmup: int = 200
+    fresh_rate: float = 1.0
     optimizer: Kind = "adamw"
     weight_decay: float = 0.01
     grad_clip: float = 1.0
@@ -71,11 +73,15 @@ class LoopConfig:
 class Loop:
     """Optimise ``module`` and keep everything needed to go on after a kill in ``out``.
 
+    ``fresh`` names the parameters to which ``fresh_rate`` applies.
+
     ``out`` holds ``checkpoint.pt`` (weights, average, optimiser, step), ``losses.jsonl``, ``losses.png``
     and whatever ``sample`` writes.
     """
 
-    def __init__(self, module: nn.Module, config: LoopConfig, out: str | Path) -> None:
+    def __init__(
+        self, module: nn.Module, config: LoopConfig, out: str | Path, fresh: Collection[str] = ()
+    ) -> None:
         self.config, self.out = config, Path(out)
         self.ranks, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         self.device = _device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -84,7 +90,7 @@ class Loop:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.optimizer = Optimizer(module, config.optimizer, config.weight_decay)
+        self.optimizer = Optimizer(module, config.optimizer, config.weight_decay, fresh, config.fresh_rate)
         self.average = [p.detach().clone() for p in self.parameters]
         self.step = 0
         self._earlier = self._logged()

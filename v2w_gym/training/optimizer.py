@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,7 @@ _NOT_HIDDEN = (
 
 
 class Optimizer:
-    """One or two optimisers of torch with one learning rate.
+    """One or two optimisers of torch with one learning rate, or a higher one for weights that are new.
 
     Muon (Jordan et al., "Muon: an optimizer for hidden layers", 2024) makes the update of a weight matrix
     orthogonal. Convolution kernels are taken as matrices of ``(out, everything else)``. Its step is scaled to
@@ -27,26 +27,37 @@ class Optimizer:
         module: whose parameters to optimise.
         kind: "adamw" or "muon".
         weight_decay: for parameters of more than one axis.
+        fresh: names of parameters that learn faster, since they are new where the others are trained.
+        fresh_rate: how many times as fast.
     """
 
-    def __init__(self, module: nn.Module, kind: Kind, weight_decay: float) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        kind: Kind,
+        weight_decay: float,
+        fresh: Collection[str] = (),
+        fresh_rate: float = 1.0,
+    ) -> None:
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-        decay = [p for _, p in named if p.ndim > 1]
         self._matrices: list[tuple[nn.Parameter, nn.Parameter]] = []
-        if kind == "muon":
-            hidden = [p for name, p in named if p.ndim > 1 and not any(n in name for n in _NOT_HIDDEN)]
-            self._matrices = [(p, nn.Parameter(p.data.view(len(p), -1))) for p in hidden]
-            taken = {id(p) for p in hidden}
-            decay = [p for p in decay if id(p) not in taken]
-        groups = [
-            {"params": decay, "weight_decay": weight_decay},
-            {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.99))]
+        plain, hidden = [], []
+        for rate, new in ((1.0, False), (fresh_rate, True)):
+            group = [(name, p) for name, p in named if (name in fresh) == new]
+            matrices = [p for name, p in group if kind == "muon" and _is_hidden(name, p)]
+            pairs = [(p, nn.Parameter(p.data.view(len(p), -1))) for p in matrices]
+            self._matrices += pairs
+            taken = {id(p) for p in matrices}
+            decay = [p for _, p in group if p.ndim > 1 and id(p) not in taken]
+            plain += [
+                {"params": decay, "weight_decay": weight_decay, "rate": rate},
+                {"params": [p for _, p in group if p.ndim <= 1], "weight_decay": 0.0, "rate": rate},
+            ]
+            hidden.append({"params": [matrix for _, matrix in pairs], "rate": rate})
+        self.parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(_filled(plain), betas=(0.9, 0.99))]
         if self._matrices:
-            matrices = [matrix for _, matrix in self._matrices]
             self.parts.append(
-                torch.optim.Muon(matrices, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+                torch.optim.Muon(_filled(hidden), weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
             )
 
     def step(self, learning_rate: float) -> None:
@@ -56,7 +67,7 @@ class Optimizer:
             matrix.grad = None if gradient is None else gradient.reshape(len(parameter), -1)
         for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = learning_rate * group.get("rate", 1.0)
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,3 +87,11 @@ class Optimizer:
             )
         for part, values in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(values)
+
+
+def _is_hidden(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim > 1 and not any(part in name for part in _NOT_HIDDEN)
+
+
+def _filled(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [group for group in groups if group["params"]]

@@ -105,8 +105,8 @@ class StateReader(ModelMixin, ConfigMixin):
             scale: where it turns from square to linear, in deviations of the states.
         """
         with torch.no_grad():
-            there = self(y)
-        distance: torch.Tensor = (1.0 + ((self(x) - there) / scale).square()).sqrt().mean(1) - 1.0
+            there = self(y).float()
+        distance: torch.Tensor = (1.0 + ((self(x).float() - there) / scale).square()).sqrt().mean(1) - 1.0
         return distance
 
 

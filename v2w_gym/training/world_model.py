@@ -119,26 +119,28 @@ def pretrain(config: VideoConfig, out: str | Path) -> bool:
     return done
 
 
-def start_weights(config: VideoConfig) -> VideoUNet:
+def start_weights(config: VideoConfig) -> tuple[VideoUNet, list[str]]:
     """The network to fine-tune: causal, with actions, its weights from ``config.init`` by weight transfer.
+
+    With it come the names of the weights that it did not find there.
 
     Raises:
         ValueError: if the weights at hand do not fit, apart from an action encoder that they cannot have yet.
     """
     unet: VideoUNet = VideoUNet(**{**config.unet, "causal": True})
     if config.init is None:
-        return unet
+        return unet, []
     source = read_module(VideoUNet, config.init)
     weights = source.state_dict()
     if not source.config.causal:
         weights = causalize(weights, config.transfer)
     missing, unexpected = unet.load_state_dict(weights, strict=False)
-    missing = [name for name in missing if not name.startswith("action_encoder.")]
-    if missing or unexpected:
+    strange = [name for name in missing if not name.startswith("action_encoder.")]
+    if strange or unexpected:
         raise ValueError(
-            f"{config.init} does not fit config.unet: missing {missing}, unexpected {unexpected}"
+            f"{config.init} does not fit config.unet: missing {strange}, unexpected {unexpected}"
         )
-    return unet
+    return unet, missing
 
 
 class TwinLoss:
@@ -162,7 +164,8 @@ class TwinLoss:
         if self.reader is None:
             return {"loss": error.mean(), "one_step": one_step}
         guess = at.clean(noisy, v).flatten(0, 1)
-        apart = self.reader.apart(guess, x.flatten(0, 1), self.config.reader_scale).mean()
+        with self._half(x.device.type):
+            apart = self.reader.apart(guess, x.flatten(0, 1), self.config.reader_scale).mean()
         total = error.mean() + self.config.reader_weight * apart
         return {"loss": total, "one_step": one_step, "latent": error.mean(), "state": apart}
 
@@ -188,12 +191,13 @@ class TwinLoss:
         actions = torch.cat([led[:, :-1], led[:, 1:]], dim=1)
         kept = torch.rand(actions.shape[:2], generator=generator).to(x.device) >= self.config.action_dropout
         levels, axis = torch.cat([soft_level, level], 1), twin(frames, self.unet.config.window).to(x.device)
-        with torch.autocast(
-            x.device.type, dtype=torch.bfloat16, enabled=self.config.loop.precision == "bf16"
-        ):
+        with self._half(x.device.type):
             v = self.unet(rows, levels, actions, kept, x[:, 0], axis)
         predicted: torch.Tensor = v[:, frames - 1 :].float()
         return predicted
+
+    def _half(self, device: str) -> torch.autocast:
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.loop.precision == "bf16")
 
 
 def finetune(config: VideoConfig, out: str | Path) -> bool:
@@ -202,8 +206,8 @@ def finetune(config: VideoConfig, out: str | Path) -> bool:
     codec = FrameCodec.from_pretrained(config.codec)
     clips = load_clips(config.data, codec, config.codec, precision=config.loop.precision)
     heldout = load_clips([config.heldout], codec, config.codec, precision=config.loop.precision)
-    unet = start_weights(config)
-    loop = Loop(unet.train(), config.loop, out)
+    unet, fresh = start_weights(config)
+    loop = Loop(unet.train(), config.loop, out, fresh)
 
     sampler = SamplerConfig(steps=1, precision=config.loop.precision)
     dynamics = LatentDynamics(unet, config.schedule, sampler)
