@@ -54,6 +54,7 @@ class VideoConfig:
         own_history: share of the clips whose past is imagined by the model, not recorded; see ``lessons``.
         own_reach: how many frames on, drawn from these.
         midway: share of the draws of clips that begin amid an episode; see ``lessons``.
+        only_fresh: train nothing but the weights that ``init`` did not have, no harm to the others.
         reader: folder of a trained state reader, in whose eyes predictions are held against recordings too;
             see ``training.reader``. None holds latents against latents alone.
         reader_weight: of that second error, beside 1 for the first.
@@ -75,6 +76,7 @@ class VideoConfig:
     own_history: float = 0.0
     own_reach: tuple[int, ...] = (4, 8, 16, 32)
     midway: float = 0.0
+    only_fresh: bool = False
     reader: str | None = None
     reader_weight: float = 0.15
     reader_scale: float = 0.05
@@ -135,7 +137,7 @@ def start_weights(config: VideoConfig) -> tuple[VideoUNet, list[str]]:
     if not source.config.causal:
         weights = causalize(weights, config.transfer)
     missing, unexpected = unet.load_state_dict(weights, strict=False)
-    strange = [name for name in missing if not name.startswith("action_encoder.")]
+    strange = [name for name in missing if "action_encoder." not in name and "set_point" not in name]
     if strange or unexpected:
         raise ValueError(
             f"{config.init} does not fit config.unet: missing {strange}, unexpected {unexpected}"
@@ -207,6 +209,9 @@ def finetune(config: VideoConfig, out: str | Path) -> bool:
     clips = load_clips(config.data, codec, config.codec, precision=config.loop.precision)
     heldout = load_clips([config.heldout], codec, config.codec, precision=config.loop.precision)
     unet, fresh = start_weights(config)
+    if config.only_fresh:
+        for name, parameter in unet.named_parameters():
+            parameter.requires_grad_(name in fresh)
     loop = Loop(unet.train(), config.loop, out, fresh)
 
     sampler = SamplerConfig(steps=1, precision=config.loop.precision)

@@ -8,12 +8,13 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 ActionEncoding = Literal["mlp", "table"]
 Range = tuple[float, float] | None
 """Lowest and highest set point of a component of the action, None for one that is no difference."""
 
-_WAVES = 5
+_WAVES, _PLACE_WAVES = 5, 3
 
 
 class Leading(nn.Module):
@@ -73,8 +74,46 @@ class Leading(nn.Module):
         return torch.cat([begun, point - point[:, :1]], dim=-1)
 
 
+class SetPointMap(nn.Module):
+    """Where the set point lies in the picture: a map over the pixels of a latent, for every frame.
+
+    A network of coordinates: each pixel adds what its place says to what the set point says. Both enter as
+    themselves and as waves, the shortest of a set point a sixteenth of the longest, so that small differences
+    stay visible. How the camera sees the arm is left to be learned.
+
+    Args:
+        leading: which components have a set point, and its ranges.
+        channels: of the map.
+    """
+
+    def __init__(self, leading: Leading, channels: int) -> None:
+        super().__init__()
+        self.leading, hidden = leading, 2 * channels
+        self.point = nn.Linear(len(leading.components) * (1 + 2 * _WAVES), hidden)
+        self.place = nn.Linear(2 * (1 + 2 * _PLACE_WAVES), hidden, bias=False)
+        self.out = nn.Linear(hidden, channels)
+
+    def forward(self, led: torch.Tensor, kept: torch.Tensor | None, size: tuple[int, int]) -> torch.Tensor:
+        """``(b, f, a + k)`` to ``((b f), h, w, c)``, ``size`` being ``(h, w)``; zeros where not ``kept``."""
+        dtype = self.out.weight.dtype
+        longest = max(high - low for low, high in zip(self.leading.low, self.leading.high, strict=True))
+        point = led[..., self.leading.action_dim :].float().flatten(0, 1) / longest
+        rows, columns = ((torch.arange(side, device=led.device) + 0.5) / side - 0.5 for side in size)
+        place = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)
+        said = self.point(_waves(point, _WAVES).to(dtype))[:, None, None]
+        shown: torch.Tensor = self.out(F.silu(said + self.place(_waves(place, _PLACE_WAVES).to(dtype))))
+        shown = F.silu(shown)
+        return shown if kept is None else shown * kept.flatten()[:, None, None, None].to(shown.dtype)
+
+
+def _waves(x: torch.Tensor, count: int) -> torch.Tensor:
+    """``(..., k)``, over a range of 1, to ``(..., k (1 + 2 count))``: and waves of lengths 1, 1/2, 1/4 .."""
+    angles = x.unsqueeze(-1) * (2 * math.pi * 2.0 ** torch.arange(count, device=x.device))
+    return torch.cat([x, angles.sin().flatten(-2), angles.cos().flatten(-2)], dim=-1)
+
+
 class ActionEncoder(nn.Module):
-    """What leads to a frame, to an embedding added to that of its noise level (Vid2World, section 3.2).
+    """Per-frame action to an embedding that is added to that of the noise level (Vid2World, section 3.2).
 
     A dropped action is an embedding of zeros, not a special token, so dropping every action is the same
     network without actions.
@@ -85,22 +124,11 @@ class ActionEncoder(nn.Module):
         embedding: width of the result.
         kind: "mlp", or "table" for multi-hot actions: the first layer is then the sum of a learned row for
             each component that is on, neither biased nor bent.
-        set_point: see ``Leading``. A set point enters as itself and as waves of five lengths, the shortest a
-            sixteenth of the longest, so that small differences of it stay visible; its part of the embedding
-            begins at zero.
     """
 
-    def __init__(
-        self,
-        action_dim: int,
-        hidden: int,
-        embedding: int,
-        kind: ActionEncoding = "mlp",
-        set_point: Sequence[Range] | None = None,
-    ) -> None:
+    def __init__(self, action_dim: int, hidden: int, embedding: int, kind: ActionEncoding = "mlp") -> None:
         super().__init__()
         table = kind == "table"
-        self.leading = Leading(action_dim, set_point)
         self.layers = nn.Sequential(
             nn.Linear(action_dim, hidden, bias=not table),
             nn.Identity() if table else nn.SiLU(),
@@ -108,34 +136,8 @@ class ActionEncoder(nn.Module):
             nn.SiLU(),
             nn.Linear(embedding, embedding),
         )
-        self.set_point: nn.Sequential | None = None
-        if points := len(self.leading.components):
-            last = nn.Linear(embedding, embedding)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-            waves = nn.Linear(points * (1 + 2 * _WAVES), embedding)
-            self.set_point = nn.Sequential(waves, nn.SiLU(), last)
 
-    def forward(self, led: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
-        """``(b, f, a + k)`` to embeddings ``(b, f, e)``; ``kept`` ``(b, f)`` bool drops where False.
-
-        Raises:
-            ValueError: actions without the set point that this encoder reads.
-        """
-        if led.shape[-1] != self.leading.width:
-            raise ValueError(
-                f"what leads to a frame is {self.leading.width} numbers, got {led.shape[-1]}; "
-                "see actions.Leading.along"
-            )
-        action, point = led.split([self.leading.action_dim, len(self.leading.components)], dim=-1)
-        embedding: torch.Tensor = self.layers(action)
-        if self.set_point is not None:
-            embedding = embedding + self.set_point(self._waves(point).to(action.dtype))
+    def forward(self, actions: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
+        """Actions ``(b, f, a)`` to embeddings ``(b, f, e)``; ``kept`` ``(b, f)`` bool drops where False."""
+        embedding: torch.Tensor = self.layers(actions)
         return embedding if kept is None else embedding * kept.unsqueeze(-1).to(embedding.dtype)
-
-    def _waves(self, point: torch.Tensor) -> torch.Tensor:
-        """``(b, f, k)`` to ``(b, f, k (1 + 2 waves))``, all within -1..1."""
-        longest = max(high - low for low, high in zip(self.leading.low, self.leading.high, strict=True))
-        whole = point.float() / longest
-        angles = whole.unsqueeze(-1) * (2 * math.pi * 2.0 ** torch.arange(_WAVES, device=point.device))
-        return torch.cat([whole, angles.sin().flatten(-2), angles.cos().flatten(-2)], dim=-1)

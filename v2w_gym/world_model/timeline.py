@@ -157,7 +157,8 @@ class Stepping:
         past, new, keep = self.cache[key], x.unflatten(0, (-1, self.frames)), self.keep
         out = F.linear(new, kernel[:, 2], bias)
         if keep:
-            next_but_one, following = (F.linear(new[:, :keep], kernel[:, tap]) for tap in (0, 1))
+            finished = new[:, :keep].contiguous()  # a part of a batch would be multiplied slot by slot
+            next_but_one, following = (F.linear(finished, kernel[:, tap]) for tap in (0, 1))
             near, far = past.to(out.dtype).unbind(1)
             for i in range(keep):
                 out[:, i] += near

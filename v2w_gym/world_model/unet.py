@@ -8,7 +8,8 @@ concatenated to every frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,11 +24,13 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
-from v2w_gym.world_model.actions import ActionEncoder, ActionEncoding, Leading, Range
+from v2w_gym.world_model.actions import ActionEncoder, ActionEncoding, Leading, Range, SetPointMap
 from v2w_gym.world_model.halves import norms_in_single_precision
 from v2w_gym.world_model.temporal import TemporalAttention, TemporalConv, TemporalConvBlock
 from v2w_gym.world_model.timeline import TimeAxis
 from v2w_gym.world_model.transformer import Context, Scope, TimeMix, over_space, over_time, spread
+
+MAP_CHANNELS = 64  # of the map of the set point, which each block reads in its own way
 
 
 class PlainAttention(Attention):
@@ -51,6 +54,23 @@ class HeightCausalConv(nn.Conv2d):
         return super().forward(F.pad(x, (1, 1, 2, 0)))
 
 
+@dataclass(frozen=True)
+class Given:
+    """What every block reads beside its features.
+
+    Attributes:
+        embedding: ``((b f), e)``, noise level and action.
+        context: tokens, where there are any.
+        time: what each row sees of the others.
+        maps: by height and width, where the set point lies, ``((b f), h, w, c)``; empty without set point.
+    """
+
+    embedding: torch.Tensor
+    context: Context | None
+    time: TimeAxis
+    maps: Mapping[tuple[int, int], torch.Tensor]
+
+
 class Block(nn.Module):
     """Residual block, temporal convolutions and, by choice, attention over space and time."""
 
@@ -59,6 +79,10 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         groups, scope = config["norm_num_groups"], config["temporal_norm"]
+        self.set_point = nn.Linear(MAP_CHANNELS, outputs) if config["set_point"] else None
+        if self.set_point is not None:  # begins as if it were not there
+            nn.init.zeros_(self.set_point.weight)
+            nn.init.zeros_(self.set_point.bias)
         self.resnet = ResnetBlock2D(
             in_channels=inputs,
             out_channels=outputs,
@@ -86,11 +110,14 @@ class Block(nn.Module):
             )
             self.temporal_attention = TemporalAttention(outputs, head, config["window"], groups, scope)
 
-    def forward(
-        self, x: torch.Tensor, embedding: torch.Tensor, context: Context | None, time: TimeAxis
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, given: Given) -> torch.Tensor:
         """``((b f), c, h, w)`` to ``((b f), c', h, w)``."""
-        x = self.temporal_conv(self.resnet(x, embedding), time)
+        context, time = given.context, given.time
+        x = self.resnet(x, given.embedding)
+        if self.set_point is not None:
+            size = (x.shape[-2], x.shape[-1])
+            x = x + self.set_point(given.maps[size]).permute(0, 3, 1, 2)
+        x = self.temporal_conv(x, time)
         if self.spatial_attention is not None and self.temporal_attention is not None:
             x = self.temporal_attention(self.spatial_attention(x, context, time), context, time)
         return x
@@ -170,10 +197,10 @@ class VideoUNet(ModelMixin, ConfigMixin):
         self.time_embedding = TimestepEmbedding(channels[0], embedding)
         self.fps_embedding = TimestepEmbedding(channels[0], embedding) if fps_condition else None
         self.action_encoder = (
-            ActionEncoder(action_dim, channels[0], embedding, action_encoding, set_point)
-            if action_dim
-            else None
+            ActionEncoder(action_dim, channels[0], embedding, action_encoding) if action_dim else None
         )
+        self.leading = Leading(action_dim, set_point)
+        self.set_point_map = SetPointMap(self.leading, MAP_CHANNELS) if set_point else None
         self.conv_in = nn.Conv2d(
             latent_channels * (2 if concat_first_frame else 1), channels[0], 3, padding=1
         )
@@ -220,17 +247,6 @@ class VideoUNet(ModelMixin, ConfigMixin):
             if isinstance(layer, TemporalConv | TemporalAttention | TimeMix):
                 layer.key = name.replace(".", "/")
         norms_in_single_precision(self)
-
-    @property
-    def leading(self) -> Leading:
-        """How actions are handed to ``forward``.
-
-        Raises:
-            ValueError: an action-free model.
-        """
-        if self.action_encoder is None:
-            raise ValueError("this model reads no actions")
-        return self.action_encoder.leading
 
     def temporal_layers(self) -> dict[str, TemporalConv | TemporalAttention | TimeMix]:
         """Every temporal layer by its key, in the order of the network."""
@@ -292,7 +308,13 @@ class VideoUNet(ModelMixin, ConfigMixin):
         if self.action_encoder is not None:
             if actions is None:
                 raise ValueError("this model is conditioned on actions; got None")
-            embedding = embedding + self.action_encoder(actions, action_kept).flatten(0, 1)
+            if actions.shape[-1] != self.leading.width:
+                raise ValueError(
+                    f"what leads to a frame is {self.leading.width} numbers here, got {actions.shape[-1]}; "
+                    "see actions.Leading.along"
+                )
+            action = actions[..., : self.leading.action_dim]
+            embedding = embedding + self.action_encoder(action, action_kept).flatten(0, 1)
         x = latents
         if self.config.concat_first_frame:
             given = first if first.ndim == x.ndim else first.unsqueeze(1)
@@ -301,7 +323,13 @@ class VideoUNet(ModelMixin, ConfigMixin):
         context = None
         if tokens is not None and self.config.cross_attention_dim:
             context = spread(tokens, frames, self.config.text_tokens, self.config.image_tokens_per_frame)
-        x = self._run(self.conv_in(x), embedding, context, time)
+        maps = {}
+        if self.set_point_map is not None:
+            height, width = x.shape[-2:]
+            for level in range(len(self.config.block_out_channels)):
+                size = (height >> level, width >> level)
+                maps[size] = self.set_point_map(actions, action_kept, size)
+        x = self._run(self.conv_in(x), Given(embedding, context, time, maps))
         v: torch.Tensor = self.conv_out(F.silu(self.norm_out(x))).unflatten(0, (batch, frames))
         return v
 
@@ -309,24 +337,22 @@ class VideoUNet(ModelMixin, ConfigMixin):
         embedding: torch.Tensor = mlp(self.time_features(value).to(dtype))
         return embedding
 
-    def _run(
-        self, x: torch.Tensor, embedding: torch.Tensor, context: Context | None, time: TimeAxis
-    ) -> torch.Tensor:
+    def _run(self, x: torch.Tensor, given: Given) -> torch.Tensor:
         if self.initial_attention is not None:
-            x = self.initial_attention(x, context, time)
+            x = self.initial_attention(x, given.context, given.time)
         skips = [x]
         for level, blocks in enumerate(self.down):
             for block in blocks:  # type: ignore[attr-defined]
-                x = block(x, embedding, context, time)
+                x = block(x, given)
                 skips.append(x)
             if level < len(self.downsample):
                 x = self.downsample[level](x)
                 skips.append(x)
         for block in self.middle:
-            x = block(x, embedding, context, time)
+            x = block(x, given)
         for level, blocks in enumerate(self.up):
             for block in blocks:  # type: ignore[attr-defined]
-                x = block(torch.cat([x, skips.pop()], dim=1), embedding, context, time)
+                x = block(torch.cat([x, skips.pop()], dim=1), given)
             if level < len(self.upsample):
                 x = self.upsample[level](x)
         return x
