@@ -42,6 +42,7 @@ def test_without_ranges_what_leads_to_a_frame_is_its_action_alone():
     ("ranges", "message"),
     [
         (RANGES[:2], "needs 3 ranges"),
+        ((None, None, None), "leave it null"),
         (((1.0, 2.0), None, None), "contain 0"),
         (((0.0, 0.0), None, None), "contain 0"),
     ],

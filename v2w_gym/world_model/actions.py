@@ -38,6 +38,8 @@ class Leading(nn.Module):
         if ranges is not None and len(ranges) != action_dim:
             raise ValueError(f"set_point needs {action_dim} ranges, one per component, got {len(ranges)}")
         kept = [(i, *pair) for i, pair in enumerate(ranges or ()) if pair is not None]
+        if ranges is not None and not kept:
+            raise ValueError("set_point has no range; where no component has one, leave it null")
         for _, low, high in kept:
             if not low <= 0.0 <= high or low == high:
                 raise ValueError(
