@@ -19,7 +19,7 @@ from v2w_gym.config import load
 from v2w_gym.data.episode import Episode, EpisodeFolder
 from v2w_gym.training import stages
 from v2w_gym.training.card import _stage
-from v2w_gym.training.codec import CodecConfig
+from v2w_gym.training.codec import CodecConfig, mean_errors
 from v2w_gym.training.codec import train as train_codec
 from v2w_gym.training.detector import HardFrames, Judged
 from v2w_gym.training.latents import Clips, load_clips
@@ -110,6 +110,14 @@ def test_a_decoder_trained_alone_leaves_latents_as_they_are(
     assert not torch.equal(after.decode(latents), before.decode(latents))
     with pytest.raises(ValueError, match="say init=FOLDER"):
         replace(config, init=None)
+
+
+def test_a_shade_is_an_error_of_means_and_grain_is_not() -> None:
+    shade = torch.full((1, 16, 16, 3), 0.1)
+    grain = shade * torch.tensor([1.0, -1.0]).repeat(8)[None, None, :, None]
+    for side in (4, 16):
+        torch.testing.assert_close(mean_errors(shade, side), torch.full((1, 3, 16 // side, 16 // side), 0.1))
+        assert mean_errors(grain, side).abs().max() < 1e-7
 
 
 def test_fine_tuning_starts_from_transferred_weights(trained: tuple[Path, dict[str, object]]) -> None:

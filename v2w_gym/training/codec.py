@@ -112,7 +112,7 @@ def train(config: CodecConfig, out: str | Path) -> bool:
         error = codec.unpatch(y.float()) - (batch.float() / 127.5 - 1.0)
         weight = 1.0 + config.moving_weight * moving
         reconstruction = ((error.abs() + 2.0 * error.square()) * weight).mean()
-        shades = [_means(error, side).abs().mean() for side in (4, 16)]
+        shades = [mean_errors(error, side).abs().mean() for side in (4, 16)]
         coarse = torch.stack(shades).sum()
         kl = posterior.kl().mean() / posterior.mean[0].numel()
         total = reconstruction + config.coarse_weight * coarse + config.kl_weight * kl
@@ -131,9 +131,9 @@ def train(config: CodecConfig, out: str | Path) -> bool:
     return done
 
 
-def _means(x: torch.Tensor, side: int) -> torch.Tensor:
-    """``(b, h, w, c)`` to means over squares, ``(b, c, h / side, w / side)``, rounded up."""
-    return functional.avg_pool2d(x.permute(0, 3, 1, 2), side, ceil_mode=True)
+def mean_errors(error: torch.Tensor, side: int) -> torch.Tensor:
+    """Errors ``(b, h, w, c)`` to their means over squares, ``(b, c, h / side, w / side)``, rounded up."""
+    return functional.avg_pool2d(error.permute(0, 3, 1, 2), side, ceil_mode=True)
 
 
 def _normalised(codec: FrameCodec, frames: torch.Tensor, config: CodecConfig) -> FrameCodec:
