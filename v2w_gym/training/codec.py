@@ -20,6 +20,7 @@ from v2w_gym.data.frames import load_frames
 from v2w_gym.training.loop import Loop, LoopConfig, Losses
 from v2w_gym.training.pictures import save_grid
 from v2w_gym.world_model.codec import FrameCodec
+from v2w_gym.world_model.halves import running_in
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def train(config: CodecConfig, out: str | Path) -> bool:
 
     def loss(batch: torch.Tensor, generator: torch.Generator) -> Losses:
         batch = batch.to(loop.device)
-        with torch.autocast(loop.device.type, dtype=torch.bfloat16, enabled=config.loop.precision == "bf16"):
+        with running_in(config.loop.precision, loop.device):
             x = codec.pixels(batch).contiguous(memory_format=torch.channels_last)
             posterior = codec.vae.encode(x).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=generator).to(loop.device)

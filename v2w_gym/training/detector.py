@@ -34,6 +34,7 @@ from v2w_gym.training.calibration import (
 )
 from v2w_gym.training.loop import Loop, LoopConfig, Losses
 from v2w_gym.world_model.codec import FrameCodec
+from v2w_gym.world_model.halves import running_in
 
 _EASY = 0.02  # weight of a frame that is not hard at all, beside 1 for a wrong one
 
@@ -157,7 +158,7 @@ def train(config: DetectorConfig, out: str | Path) -> bool:
 
     def loss(batch: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator) -> Losses:
         frames, flags = augment(batch[0], generator).to(loop.device), batch[1].to(loop.device)
-        with torch.autocast(loop.device.type, dtype=torch.bfloat16, enabled=config.loop.precision == "bf16"):
+        with running_in(config.loop.precision, loop.device):
             logits = detector(frames)
         return {"loss": F.binary_cross_entropy_with_logits(logits.float(), flags)}
 

@@ -13,8 +13,8 @@ import torch
 from tqdm import tqdm
 
 from v2w_gym.data.episode import EpisodeFolder
-from v2w_gym.training.loop import Precision
 from v2w_gym.world_model.codec import FrameCodec
+from v2w_gym.world_model.halves import Precision, running_in
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _load_folder(
     if not cache.exists() or cache.stat().st_mtime < newest:
         latents, actions = [], []
         for episode in tqdm(episodes, total=len(episodes), desc=f"encoding {folder.name}", mininterval=5):
-            with torch.autocast(codec.mean.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            with running_in(precision, codec.mean.device):
                 latents.append(codec.encode(torch.from_numpy(episode.frames)).half())
             if episode.actions is not None:
                 actions.append(torch.from_numpy(episode.actions))

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ from torch import distributed, nn
 from tqdm import tqdm
 
 from v2w_gym.training.optimizer import Kind, Optimizer
+from v2w_gym.world_model.halves import Precision
 
 Losses = dict[str, torch.Tensor]
-Precision: TypeAlias = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from v2w_gym.data.episode import EpisodeFolder
 from v2w_gym.training.latents import load_clips
 from v2w_gym.training.loop import Loop, LoopConfig, Losses
 from v2w_gym.world_model.codec import FrameCodec
+from v2w_gym.world_model.halves import running_in
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def train(config: ReaderConfig, out: str | Path) -> bool:
         x, wanted = drawn
         deviation = config.noise * torch.rand(len(x), 1, 1, 1, generator=generator)
         x = (x + deviation * torch.randn(x.shape, generator=generator)).to(loop.device)
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=config.loop.precision == "bf16"):
+        with running_in(config.loop.precision, x.device):
             read = reader(x)
         wanted = (wanted.to(loop.device) - reader.mean) / reader.std
         return {"loss": (read.float() - wanted).square().mean()}

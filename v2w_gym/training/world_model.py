@@ -28,6 +28,7 @@ from v2w_gym.world_model.causalize import Transfer, causalize
 from v2w_gym.world_model.codec import FrameCodec
 from v2w_gym.world_model.diffusion import Diffusion, ScheduleConfig, trailing_timesteps
 from v2w_gym.world_model.dynamics import LatentDynamics
+from v2w_gym.world_model.halves import running_in
 from v2w_gym.world_model.loading import SCHEDULE, read_module
 from v2w_gym.world_model.sampler import SamplerConfig
 from v2w_gym.world_model.timeline import clip, twin
@@ -100,7 +101,7 @@ def pretrain(config: VideoConfig, out: str | Path) -> bool:
         level = level.expand(-1, x.shape[1])
         x, level = x.to(loop.device), level.to(loop.device)
         e, at = torch.randn(x.shape, generator=generator).to(loop.device), diffusion.at(level)
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=config.loop.precision == "bf16"):
+        with running_in(config.loop.precision, x.device):
             v = unet(at.noisy(x, e), level, None, None, x[:, 0], axis)
         return {"loss": (v.float() - at.velocity(x, e)).square().mean()}
 
@@ -166,7 +167,7 @@ class TwinLoss:
         if self.reader is None:
             return {"loss": error.mean(), "one_step": one_step}
         guess = at.clean(noisy, v).flatten(0, 1)
-        with self._half(x.device.type):
+        with running_in(self.config.loop.precision, x.device):
             apart = self.reader.apart(guess, x.flatten(0, 1), self.config.reader_scale).mean()
         total = error.mean() + self.config.reader_weight * apart
         return {"loss": total, "one_step": one_step, "latent": error.mean(), "state": apart}
@@ -193,13 +194,10 @@ class TwinLoss:
         actions = torch.cat([led[:, :-1], led[:, 1:]], dim=1)
         kept = torch.rand(actions.shape[:2], generator=generator).to(x.device) >= self.config.action_dropout
         levels, axis = torch.cat([soft_level, level], 1), twin(frames, self.unet.config.window).to(x.device)
-        with self._half(x.device.type):
+        with running_in(self.config.loop.precision, x.device):
             v = self.unet(rows, levels, actions, kept, x[:, 0], axis)
         predicted: torch.Tensor = v[:, frames - 1 :].float()
         return predicted
-
-    def _half(self, device: str) -> torch.autocast:
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.loop.precision == "bf16")
 
 
 def finetune(config: VideoConfig, out: str | Path) -> bool:

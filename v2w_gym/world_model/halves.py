@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
+
+Precision: TypeAlias = Literal["fp32", "bf16"]
+
+
+def running_in(precision: Precision, device: torch.device) -> torch.autocast:
+    """The context in which a network with float32 weights runs in ``precision`` on ``device``."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def norms_in_single_precision(network: nn.Module) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 
+from v2w_gym.world_model.halves import Precision, running_in
 from v2w_gym.world_model.timeline import TimeAxis
 from v2w_gym.world_model.unet import VideoUNet
 
@@ -30,10 +31,10 @@ class Network:
         RuntimeError: ``compile`` without a C++ compiler.
     """
 
-    def __init__(self, unet: VideoUNet, precision: str = "fp32", compile: bool = False) -> None:
+    def __init__(self, unet: VideoUNet, precision: Precision = "fp32", compile: bool = False) -> None:
         if compile:
             _check_compiler()
-        self.unet, self.autocast, self.compile = unet, precision == "bf16", compile
+        self.unet, self.precision, self.compile = unet, precision, compile
         self._compiled: dict[str, Callable[..., torch.Tensor]] = {}
 
     def __call__(
@@ -48,7 +49,7 @@ class Network:
     ) -> torch.Tensor:
         """See ``VideoUNet.forward``."""
         dtype, run = self.unet.dtype, self._translated(z.device.type) if self.compile else self.unet
-        with torch.autocast(z.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+        with running_in(self.precision, z.device):
             v: torch.Tensor = run(
                 z.to(dtype),
                 levels,

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from v2w_gym.world_model.diffusion import Diffusion, guide, match_deviation, trailing_timesteps
+from v2w_gym.world_model.halves import Precision
 from v2w_gym.world_model.noise import noise
 
 Predict = Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor | None]]
@@ -61,7 +62,7 @@ class SamplerConfig:
     last_level: Literal[-1, 0] = -1
     window: int | None = None
     sample_posterior: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     compile: bool = False
 
     def __post_init__(self) -> None:

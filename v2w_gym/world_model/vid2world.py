@@ -17,6 +17,7 @@ from v2w_gym.shapes import FramesLike, action_tensor, frames_to_tensor
 from v2w_gym.world_model.codec import MOST, FrameCodec
 from v2w_gym.world_model.diffusion import ScheduleConfig
 from v2w_gym.world_model.dynamics import LatentDynamics
+from v2w_gym.world_model.halves import running_in
 from v2w_gym.world_model.loading import SCHEDULE, read_module
 from v2w_gym.world_model.parts import Chunks
 from v2w_gym.world_model.released.source import located
@@ -158,8 +159,7 @@ class Vid2World:
             return SlotMemory(size, need.per_row, self.codec.decoding(slot.latent).per_row)
 
     def _precision(self) -> torch.autocast:
-        half = self.dynamics.sampler.config.precision == "bf16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half)
+        return running_in(self.dynamics.sampler.config.precision, self.device)
 
     def _blank(self) -> WorldState:
         """One slot that begins with a black frame."""
