@@ -158,3 +158,7 @@ def test_the_card_tells_data_steps_and_results(tiny_world, tmp_path):
     assert "| codec | data 3 | 7 | 50 |" in card
     assert "replay of 3 held-out episodes" in card
     assert World.open(world).model().hash in card
+    write_card(world, {"codec, second leg": str(tmp_path / "codec")}, out / "validation.json")
+    later = (world / "README.md").read_text()
+    assert later.count("| codec | data 3 | 7 | 50 |") == 1
+    assert later.index("| codec |") < later.index("| codec, second leg |")

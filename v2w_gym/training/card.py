@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from v2w_gym.envs.world import World, write_hashes
 from v2w_gym.training.detector import add_to_card
 
+_STAGES = ("| stage | episodes | seed | steps | minutes | last losses |", "|---|---|---|---|---|---|")
+
 
 def write_card(folder: str | Path, runs: Mapping[str, str], validation: str | Path) -> None:
     """Write ``README.md`` of a world, add imagined frames to its detector's card, and hash the world anew.
+
+    Stages in the card that is there stay, unless ``runs`` has them: later legs come after them.
 
     Args:
         folder: the world.
@@ -25,6 +30,7 @@ def write_card(folder: str | Path, runs: Mapping[str, str], validation: str | Pa
         folder / "detector", "imagined frames (replay of held-out actions)", report["detector_on_imagined"]
     )
     write_hashes(folder)
+    stages = {name: _stage(name, Path(path)) for name, path in runs.items()}
     world = World.open(folder)
     model = world.model()
     lines = [
@@ -36,15 +42,23 @@ def write_card(folder: str | Path, runs: Mapping[str, str], validation: str | Pa
         "",
         "## Training",
         "",
-        "| stage | episodes | seed | steps | minutes | last losses |",
-        "|---|---|---|---|---|---|",
-        *(_stage(name, Path(path)) for name, path in runs.items()),
+        *_STAGES,
+        *{**_kept(folder / "README.md"), **stages}.values(),
         "",
         *_validation(report),
         "",
         "The success detector has a card of its own in `detector/README.md`.",
     ]
     (folder / "README.md").write_text("\n".join(lines) + "\n")
+
+
+def _kept(card: Path) -> dict[str, str]:
+    """Stage name to its line in the card that is there."""
+    lines = card.read_text().splitlines() if card.is_file() else []
+    if _STAGES[0] not in lines:
+        return {}
+    rows = takewhile(lambda line: line.startswith("|"), lines[lines.index(_STAGES[0]) + 2 :])
+    return {row.split("|")[1].strip(): row for row in rows}
 
 
 def _stage(name: str, folder: Path) -> str:
