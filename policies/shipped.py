@@ -47,7 +47,9 @@ SHIPPED: dict[str, Shipped] = {
     "converged": Shipped("cloned from 250 demonstrations, trained to the end", _converged),
     "stage-140": Shipped("the same training, step 140 of 1500", lambda: _cnn("full-0140")),
     "stage-080": Shipped("the same training, step 80 of 1500", lambda: _cnn("full-0080")),
-    "stage-020": Shipped("the same training, step 20: hardly looks at the frame", lambda: _cnn("full-0020")),
+    "stage-020": Shipped(
+        "the same training run again, step 20: hardly looks at the frame", lambda: _cnn("full-0020")
+    ),
     "one-demo": Shipped("cloned from a single clean demonstration", lambda: _cnn("one-0300")),
     "blind": Shipped(
         "cloned from an expert that believes the drawer in the middle", lambda: _cnn("blind-0600")
