@@ -132,6 +132,21 @@ def test_fine_tuning_starts_from_transferred_weights(trained: tuple[Path, dict[s
     assert all(torch.equal(base[k], start[k]) for k in same)
 
 
+def test_pasts_are_imagined_with_as_many_steps_as_are_said(
+    trained: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    root, settings = trained
+    loop = LoopConfig(steps=2, batch_size=2, learning_rate=1e-2, warmup=1)
+    shared = {**settings, "loop": loop, "init": str(root / "finetune" / "unet"), "own_history": 1.0}
+    learned = []
+    for out, steps in (("one", 1), ("again", 1), ("two", 2)):
+        assert finetune(VideoConfig(**shared, own_steps=steps), tmp_path / out)
+        weights = read_module(VideoUNet, tmp_path / out / "unet").state_dict()
+        learned.append(torch.cat([w.flatten() for w in weights.values()]))
+    assert torch.equal(learned[0], learned[1])
+    assert not torch.equal(learned[0], learned[2])
+
+
 def test_weights_that_do_not_fit_are_named(trained: tuple[Path, dict[str, object]]) -> None:
     _, settings = trained
     with pytest.raises(ValueError, match=r"does not fit config\.unet"):
