@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from v2w_gym import policies
-from v2w_gym.policies import shallow
+from v2w_gym.policies import shallow, trained
 from v2w_gym.policies.cnn import CnnConfig, CnnPolicy
 from v2w_gym.policies.shallow import LinearPolicy, NearestPolicy, ReplayPolicy
 from v2w_gym.policies.simple import ConstantPolicy, RandomPolicy, StillPolicy
@@ -244,7 +244,7 @@ def test_policies_without_a_network_survive_a_file(tmp_path):
     made = (LinearPolicy.fit(frames, actions, 1.0), NearestPolicy.fit(frames, actions), ReplayPolicy(actions))
     for policy in made:
         shallow.save(policy, tmp_path / "policy.safetensors", {"note": "kept"})
-        loaded = shallow.load(tmp_path / "policy.safetensors")
+        loaded = trained.load(tmp_path / "policy.safetensors")
         assert type(loaded) is type(policy)
         film = films(slots=2)
         np.testing.assert_allclose(play(loaded, film, [0, 0]), play(policy, film, [0, 0]), atol=0.05)
@@ -254,5 +254,6 @@ def test_files_that_hold_no_such_policy_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="v2w train policies"):
         shallow.load(tmp_path / "none.safetensors")
     CnnPolicy(CnnConfig()).save(tmp_path / "cnn.safetensors")
+    assert isinstance(trained.load(tmp_path / "cnn.safetensors"), CnnPolicy)
     with pytest.raises(ValueError, match="no policy of this kind"):
         shallow.load(tmp_path / "cnn.safetensors")

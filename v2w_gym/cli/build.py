@@ -57,7 +57,7 @@ def _record(arguments: argparse.Namespace) -> int:
 
 def _record_policies(folder: Path, config: RecordConfig) -> None:
     from v2w_gym.data import reality
-    from v2w_gym.policies.cnn import CnnPolicy
+    from v2w_gym.policies import trained
 
     weights = {file.stem: str(file) for file in sorted(folder.glob("*.safetensors"))}
     if not weights:
@@ -66,7 +66,7 @@ def _record_policies(folder: Path, config: RecordConfig) -> None:
         )
     seeds = range(config.first_seed, config.first_seed + config.episodes)
     disturb = reality.DisturbConfig()
-    reality.record_policies(weights, CnnPolicy.load, config.out, seeds, disturb, workers=config.workers)
+    reality.record_policies(weights, trained.load, config.out, seeds, disturb, workers=config.workers)
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
