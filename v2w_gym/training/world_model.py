@@ -54,8 +54,8 @@ class VideoConfig:
         history_level: history frames are noised to a random level up to this one.
         own_history: share of the clips whose past is imagined by the model, not recorded; see ``lessons``.
         own_reach: how many frames on, drawn from these.
-        own_steps: denoising steps with which it imagines them. The errors that it should learn to live with are
-            those of the sampler that will be used; one step is cheapest, and its errors are the smallest.
+        own_steps: denoising steps with which it imagines them. The errors that it should learn to live with
+            are those of the sampler that will be used; one step is cheapest, and its errors are the smallest.
         midway: share of the draws of clips that begin amid an episode; see ``lessons``.
         only_fresh: train nothing but the weights that ``init`` did not have, no harm to the others.
         reader: folder of a trained state reader, in whose eyes predictions are held against recordings too;
