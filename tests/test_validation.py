@@ -6,6 +6,7 @@ import shutil
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import v2w_gym  # noqa: F401
@@ -16,6 +17,7 @@ from v2w_gym.envs.world import World
 from v2w_gym.evaluation.audit.recordings import DIRECTIONS
 from v2w_gym.evaluation.replay import replay
 from v2w_gym.training import stages
+from v2w_gym.training.assemble import rounded
 from v2w_gym.training.card import write_card
 
 
@@ -118,6 +120,21 @@ def test_assembled_parts_are_a_world_that_steps(tiny_world, tmp_path):
     assert World.open(out).config.horizon == source.config.horizon
     weights = next((out / "unet").glob("*.safetensors"))
     assert weights.stat().st_size < 0.6 * next((tiny_world / "unet").glob("*.safetensors")).stat().st_size
+
+
+def test_weights_are_stored_as_one_of_255_values_per_channel():
+    weight = torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+    weight *= torch.tensor([1.0, 1e-3, 127.0, 0.0, 3e4, 1e-30]).view(6, 1, 1, 1)
+    stored = rounded(weight)
+    assert stored.dtype is torch.bfloat16
+    largest = weight.abs().amax((1, 2, 3))
+    assert ((stored.float() - weight).abs().amax((1, 2, 3)) <= largest / 127 + 1e-36).all()
+    for channel in stored.float().flatten(1):
+        assert len(set(channel.tolist())) <= 255
+    assert torch.equal(rounded(stored), stored)
+    assert torch.equal(rounded(stored.float()), stored)
+    vector = torch.randn(9)
+    assert torch.equal(rounded(vector), vector.bfloat16())
 
 
 def test_a_truncated_weights_file_is_named(tiny_world, tmp_path):

