@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 
 import pytest
 import torch
@@ -94,22 +93,6 @@ def test_dynamic_scale_by_hand() -> None:
 @pytest.mark.parametrize(("steps", "expected"), [(1, [999]), (2, [999, 499]), (4, [999, 749, 499, 249])])
 def test_trailing_levels_by_hand(steps: int, expected: list[int]) -> None:
     assert trailing_timesteps(steps) == expected
-
-
-@pytest.mark.parametrize(
-    ("steps", "rho", "expected"),
-    [(2, 2.0, [999, 249]), (4, 2.0, [999, 561, 249, 61]), (4, 30.0, [999, 2, 1, 0]), (1, 3.0, [999])],
-)
-def test_crowded_levels_by_hand(steps: int, rho: float, expected: list[int]) -> None:
-    assert trailing_timesteps(steps, rho=rho) == expected
-
-
-@pytest.mark.parametrize("rho", [1.0, 1.5, 3.3, 7.0])
-def test_crowded_levels_fall_and_none_is_met_twice(rho: float) -> None:
-    for steps in (2, 3, 7, 50, 1000):
-        levels = trailing_timesteps(steps, rho=rho)
-        assert levels[0] == 999
-        assert all(now > then >= 0 for now, then in pairwise(levels))
 
 
 def test_conversions_invert_each_other_at_every_level() -> None:

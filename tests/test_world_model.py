@@ -230,29 +230,6 @@ def test_sampler_settings_round_trip_and_unknown_ones_are_refused(tmp_path: Path
         Vid2World.from_pretrained(tmp_path, sampler={"guidance_scal": 2.0})
 
 
-def test_temperature_scales_what_depends_on_the_seed(tmp_path: Path, model: Vid2World) -> None:
-    model.save_pretrained(tmp_path)
-    images, actions = context(1)
-    action = np.zeros((1, ACTIONS), dtype=np.float32)
-
-    def apart(temperature: float) -> float:
-        colder = Vid2World.from_pretrained(tmp_path, sampler={"temperature": temperature})
-        first, second = (colder.step(colder.init(images, actions, [seed]), action) for seed in (1, 2))
-        return float((first.latent - second.latent).abs().max())
-
-    assert apart(0.0) == 0.0
-    assert 0.0 < apart(0.5) < apart(1.0)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [{"rho": 0.5}, {"rho": float("inf")}, {"rho": float("nan")}, {"temperature": -0.1}, {"temperature": 1.5}],
-)
-def test_a_sampler_value_out_of_range_is_named(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=rf"sampler\.{next(iter(values))} must"):
-        SamplerConfig(**values)
-
-
 @pytest.mark.parametrize(
     ("action", "message"),
     [

@@ -61,7 +61,7 @@ def record_directions(out: str | Path, steps: int = 8, seeds: int = 4) -> None:
                 episode.save(Path(out) / f"{seed:02d}-{size:g}-{i}.npz")
 
 
-def record_probes(out: str | Path, episodes: int = 20, first_seed: int = 950_000, workers: int = 1) -> None:
+def record_probes(out: str | Path, episodes: int = 50, first_seed: int = 950_000, workers: int = 1) -> None:
     """Record ``episodes`` of every behaviour in ``behaviours.PROBES``; needs Meta-World."""
     from v2w_gym.data.behaviours import PROBES
     from v2w_gym.data.record import RecordConfig, record

@@ -61,19 +61,15 @@ def alphas_cumprod(config: ScheduleConfig) -> torch.Tensor:
     return signal.square()
 
 
-def trailing_timesteps(steps: int, levels: int = 1000, rho: float = 1.0) -> list[int]:
+def trailing_timesteps(steps: int, levels: int = 1000) -> list[int]:
     """``steps`` levels from T-1 down, evenly spaced (Lin et al., arXiv 2305.08891, table 2, "trailing").
-
-    ``rho`` above 1 crowds those after the first towards level 0: what is left of the way at each is taken to
-    that power (as Karras et al., arXiv 2206.00364, eq. 5, space their noise). No two fall on one level.
 
     Raises:
         ValueError: fewer than one step or more than there are levels.
     """
     if not 1 <= steps <= levels:
         raise ValueError(f"denoising steps must lie in 1..{levels}, got {steps}")
-    left = [levels - i * levels / steps for i in range(steps)]
-    return [max(round(x**rho * levels ** (1.0 - rho)), steps - i) - 1 for i, x in enumerate(left)]
+    return [round(levels - i * levels / steps) - 1 for i in range(steps)]
 
 
 def dynamic_scale(base_scale: float = 0.7, turning_step: int = 400, levels: int = 1000) -> torch.Tensor:

@@ -4,7 +4,6 @@ matter of the history: ``stream.py`` or ``recompute.py``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -32,11 +31,6 @@ class SamplerConfig:
 
     Attributes:
         steps: denoising steps per frame. Released: 50.
-        rho: how far the noise levels of the steps after the first crowd towards the clean end, 1 or more; 1
-            spaces them evenly. A frame's first estimate is the mean of what may come next; a high second
-            level draws it anew within what is possible, a low one keeps it and sharpens it. Released: 1.
-        temperature: what the first noise is multiplied by, 0..1; below 1 for frames nearer to the likeliest.
-            Released: 1.
         guidance_scale: s of causal action guidance; 1.0 means none and costs half. Released: 2.5 (3.5).
         guidance_rescale: how far a guided prediction gets the standard deviation of the unguided one back
             (Lin et al., arXiv 2305.08891, section 3.4), 0..1. Released: 0.7 (not mentioned).
@@ -60,8 +54,6 @@ class SamplerConfig:
     """
 
     steps: int = 2
-    rho: float = 1.0
-    temperature: float = 1.0
     guidance_scale: float = 1.0
     guidance_rescale: float = 0.0
     history: Literal["stream", "recompute"] = "stream"
@@ -76,10 +68,6 @@ class SamplerConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"sampler.steps must be at least 1, got {self.steps}")
-        if not 1.0 <= self.rho < math.inf:
-            raise ValueError(f"sampler.rho must be at least 1, got {self.rho}")
-        if not 0.0 <= self.temperature <= 1.0:
-            raise ValueError(f"sampler.temperature must lie in 0..1, got {self.temperature}")
         if self.history not in ("stream", "recompute"):
             raise ValueError(f'sampler.history must be "stream" or "recompute", got {self.history!r}')
         if self.precision not in ("fp32", "bf16"):
@@ -105,7 +93,7 @@ class Sampler:
 
     def __init__(self, diffusion: Diffusion, config: SamplerConfig, source: Noise = noise) -> None:
         self.diffusion, self.config, self.source = diffusion, config, source
-        self.levels = trailing_timesteps(config.steps, diffusion.config.num_train_timesteps, config.rho)
+        self.levels = trailing_timesteps(config.steps, diffusion.config.num_train_timesteps)
         if config.history_level == "penultimate":
             self.history_level = self.levels[-2:][0]
         else:
@@ -131,7 +119,7 @@ class Sampler:
             ``(b, c, h, w)`` float32.
         """
         config, frame = self.config, index[:, None]
-        z = config.temperature * self.noise(like.shape[1:], seeds, frame, "frame")
+        z = self.noise(like.shape[1:], seeds, frame, "frame")
         for i, now in enumerate(self.levels):
             last = i == len(self.levels) - 1
             v, free = predict(z, now)
