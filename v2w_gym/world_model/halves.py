@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -11,8 +13,25 @@ Precision: TypeAlias = Literal["fp32", "bf16"]
 
 
 def running_in(precision: Precision, device: torch.device) -> torch.autocast:
-    """The context in which a network with float32 weights runs in ``precision`` on ``device``."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    """The context in which a network with float32 weights runs in ``precision`` on ``device``.
+
+    Half precision is asked for because it is faster. A CPU that cannot multiply bfloat16 is many times slower
+    with it, so there it is single precision after all, and a warning says so once.
+    """
+    half = precision == "bf16" and (device.type != "cpu" or _cpu_gains())
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
+
+
+@functools.cache
+def _cpu_gains() -> bool:
+    """Whether this CPU has instructions with which half precision is worth it."""
+    gains = torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if not gains:
+        warnings.warn(
+            "this CPU has no fast bfloat16 arithmetic, so what was asked for in bf16 is computed in fp32",
+            stacklevel=3,
+        )
+    return gains
 
 
 def norms_in_single_precision(network: nn.Module) -> None:
