@@ -13,13 +13,35 @@ import time
 from pathlib import Path
 
 import torch
-from engine import arithmetic, fused, keeping, latency, layers, served, start, streaming, throughput
+from engine import (
+    arithmetic,
+    fused,
+    keeping,
+    latency,
+    layers,
+    neighbours,
+    served,
+    start,
+    streaming,
+    throughput,
+)
 from engine.bench import Bench
 from engine.picture import draw
 
 SECTIONS = {
     module.SECTION.name: module.SECTION
-    for module in (streaming, latency, throughput, arithmetic, layers, start, keeping, fused, served)
+    for module in (
+        streaming,
+        latency,
+        throughput,
+        arithmetic,
+        layers,
+        start,
+        keeping,
+        fused,
+        served,
+        neighbours,
+    )
 }
 
 

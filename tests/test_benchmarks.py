@@ -127,6 +127,14 @@ def test_served(run):
         assert found[f"served_over_local_sessions_{sessions}_ratio"] > 0
 
 
+@pytest.mark.slow
+def test_neighbours(run):
+    found, _ = run("neighbours")
+    for around in ("alone", "beside"):
+        assert found[f"patient_{around}_steps_per_s"] > 0
+        assert found[f"patient_over_usual_{around}_ratio"] > 0
+
+
 def test_unknown_section(run, capsys):
     with pytest.raises(SystemExit):
         run("streaming,speed")

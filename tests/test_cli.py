@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,17 @@ def test_credibility_takes_folders_that_it_can_name(
     taught = ["--world", "Vid2World-DrawerClose-v0", "--data", "x", "--calibration", "y"]
     assert cli.main(["credibility", "fit", *taught]) == cli.USER_ERROR
     assert "is no folder of a world" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("own", [None, "7"])
+def test_threads_wait_shortly_unless_the_user_says_how_long(
+    monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", own or "")
+    if own is None:
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert cli.main(["plan", "0.5", "0.6"]) == 0
+    assert os.environ["GOMP_SPINCOUNT"] == (own or cli.SPINS)
 
 
 def test_worlds_lists_every_id(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ To add one: write ``_add_NAME(parser)``, ``_NAME(arguments) -> exit code``, and 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ from v2w_gym.cli.serve_policy import SERVE_POLICY
 from v2w_gym.cli.use import USE
 
 USER_ERROR, STOPPED = 2, 130
+SPINS = "10000"
+"""How often a thread that waits for others looks again before it sleeps. With GNU OpenMP's own choice all
+takes twice as long beside another busy program; alone, this one loses nothing (``benchmarks/run.py``)."""
 COMMANDS = USE | REPORT | RESCORE | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY | JUDGE_CHECK
 COMMANDS |= SERVE_POLICY | SERVE | LABEL | IMAGINE | IMPROVE
 RESUMED = {"rank", "presets", "rescore", "judge-check", "record", "train", "imagine", "improve"}
@@ -57,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments: dict[str, Any] = vars(parser().parse_args(given))
     arguments["typed"] = shlex.join(["v2w", *given])
     name, traceback = arguments.pop("command"), arguments.pop("traceback")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # in time: torch reads it when a command imports it
     try:
         return COMMANDS[name].run(argparse.Namespace(**arguments))
     except (ValueError, OSError, ImportError) as error:
