@@ -99,8 +99,8 @@ SECTION = Section(
     measure,
     rows,
     (
-        Bar("gain of short waits beside a busy program", "patient_over_usual_beside_ratio", least=1.2),
-        Bar("the same alone", "patient_over_usual_alone_ratio", least=0.97),
+        Bar("gain of short waits beside a busy program", "patient_over_usual_beside_ratio", least=1.5),
+        Bar("the same alone", "patient_over_usual_alone_ratio", least=0.95),
     ),
     "Threads that have done their part wait for the others by turning on the spot, which takes the core\n"
     f"from the one that they wait for. `v2w` tells GNU OpenMP to turn {SPINS} times at most, then to sleep.",

@@ -28,9 +28,9 @@ from v2w_gym.cli.serve_policy import SERVE_POLICY
 from v2w_gym.cli.use import USE
 
 USER_ERROR, STOPPED = 2, 130
-SPINS = "10000"
+SPINS = "1000"
 """How often a thread that waits for others looks again before it sleeps. With GNU OpenMP's own choice all
-takes twice as long beside another busy program; alone, this one loses nothing (``benchmarks/run.py``)."""
+takes twice as long beside another busy program; alone, this one costs 3 % (``benchmarks/run.py``)."""
 COMMANDS = USE | REPORT | RESCORE | CONVERT | BUILD | PLAN | AUDIT | CREDIBILITY | JUDGE_CHECK
 COMMANDS |= SERVE_POLICY | SERVE | LABEL | IMAGINE | IMPROVE
 RESUMED = {"rank", "presets", "rescore", "judge-check", "record", "train", "imagine", "improve"}
