@@ -10,7 +10,7 @@ def assert_same(ours, theirs):
 
 
 def assert_alike(ours, theirs, exact=False):
-    """The same types, keys and order; frames up to one grey level, other floats up to 0.02 and 1 %, unless exact.
+    """The same types, keys and order; frames up to one grey level, floats up to 0.02 and 1 %, unless exact.
 
     The share is for what wrappers make of probabilities: a reward divided by a small deviation.
     """
