@@ -67,9 +67,10 @@ def measure(bench: Bench) -> Figures:
     count = 1 if bench.quick else 3
     taken: dict[tuple[str, str], list[float]] = {}
     with ExitStack() as stack:
-        steppers = {kind: Stepper(bench, spins) for kind, spins in KINDS.items()}
-        for stepper in steppers.values():
-            stack.callback(stepper.process.kill)
+        steppers: dict[str, Stepper] = {}
+        for kind, spins in KINDS.items():
+            steppers[kind] = Stepper(bench, spins)
+            stack.callback(steppers[kind].process.kill)
         for turn in range(min(bench.rounds, 5)):
             for around in ("alone", "beside"):
                 other = subprocess.Popen([sys.executable, "-c", BUSY]) if around == "beside" else None
