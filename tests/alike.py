@@ -10,10 +10,7 @@ def assert_same(ours, theirs):
 
 
 def assert_alike(ours, theirs, exact=False):
-    """The same types, keys and order; frames up to one grey level, floats up to 0.02 and 1 %, unless exact.
-
-    The share is for what wrappers make of probabilities: a reward divided by a small deviation.
-    """
+    """The same types, keys and order; frames up to one grey level, probabilities up to 0.02, unless exact."""
     related = isinstance(theirs, type(ours)) or isinstance(
         ours, type(theirs)
     )  # as an ordered dict and a dict
@@ -28,8 +25,7 @@ def assert_alike(ours, theirs, exact=False):
     elif isinstance(ours, np.ndarray):
         assert ours.dtype == theirs.dtype
         close = 0.0 if exact else {"u": 1.0, "f": 0.02}.get(ours.dtype.kind, 0.0)
-        share = 0.0 if exact or ours.dtype.kind != "f" else 0.01
-        np.testing.assert_allclose(ours.astype(float), theirs.astype(float), atol=close, rtol=share)
+        np.testing.assert_allclose(ours.astype(float), theirs.astype(float), atol=close, rtol=0)
     elif isinstance(ours, float):
         assert ours == pytest.approx(theirs, rel=0.0, abs=0.0 if exact else 0.02)
     else:

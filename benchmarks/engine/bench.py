@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,11 @@ class Bench:
         """Id and keywords that make an environment of the world."""
         known = world_folder(self.name) is not None
         return (self.name, {}) if known else (GENERIC_ID, {"world": self.name})
+
+    def typed(self, **keywords: Any) -> tuple[str, str]:
+        """The same as arguments of a fresh process: the id with its module, and the keywords as JSON."""
+        name, own = self.id
+        return f"v2w_gym:{name.removeprefix('v2w_gym:')}", json.dumps({**own, **keywords})
 
     @property
     def endless(self) -> dict[str, Any]:

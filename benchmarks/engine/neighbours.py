@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -18,7 +17,7 @@ SLOTS = 32
 SCRIPT = """
 import json, sys, time
 import gymnasium, numpy, v2w_gym
-envs = gymnasium.make_vec(sys.argv[1], num_envs=int(sys.argv[2]), **json.loads(sys.argv[3])).unwrapped
+envs = gymnasium.make_vec(sys.argv[1], **json.loads(sys.argv[2])).unwrapped
 envs.reset(seed=0)
 action = numpy.zeros(envs.action_space.shape, numpy.float32)
 envs.step(action)
@@ -37,12 +36,10 @@ class Stepper:
     """A process that steps its environments when it is told to, and says how long a step took."""
 
     def __init__(self, bench: Bench, spins: str | None) -> None:
-        name, keywords = bench.id
-        arguments = [f"v2w_gym:{name.removeprefix('v2w_gym:')}", str(SLOTS), json.dumps(keywords)]
         environment = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
         environment |= {} if spins is None else {"GOMP_SPINCOUNT": spins}
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", SCRIPT, *arguments],
+            [sys.executable, "-P", "-c", SCRIPT, *bench.typed(num_envs=SLOTS)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -59,9 +59,7 @@ def _imports(bench: Bench) -> Figures:
 
 def _process(bench: Bench, *options: str) -> tuple[Figures, str]:
     """Milliseconds of the script's parts, and what it wrote to stderr."""
-    name, keywords = bench.id
-    arguments = [f"v2w_gym:{name.removeprefix('v2w_gym:')}", json.dumps({**keywords, "device": bench.device})]
-    command = [sys.executable, "-P", *options, "-c", SCRIPT, *arguments]
+    command = [sys.executable, "-P", *options, "-c", SCRIPT, *bench.typed(device=bench.device)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"a fresh process could not make the environment:\n{done.stderr}")
