@@ -88,14 +88,15 @@ class Bench:
 
     @property
     def id(self) -> tuple[str, dict[str, Any]]:
-        """Id and keywords that make an environment of the world."""
+        """Id, its module before it, and keywords that make an environment of the world."""
         known = world_folder(self.name) is not None
-        return (self.name, {}) if known else (GENERIC_ID, {"world": self.name})
+        name, keywords = (self.name, {}) if known else (GENERIC_ID, {"world": self.name})
+        return f"v2w_gym:{name.removeprefix('v2w_gym:')}", keywords
 
     def typed(self, **keywords: Any) -> tuple[str, str]:
-        """The same as arguments of a fresh process: the id with its module, and the keywords as JSON."""
+        """The same as arguments of a fresh process: the id, and the keywords and these as JSON."""
         name, own = self.id
-        return f"v2w_gym:{name.removeprefix('v2w_gym:')}", json.dumps({**own, **keywords})
+        return name, json.dumps({**own, **keywords})
 
     @property
     def endless(self) -> dict[str, Any]:
@@ -111,12 +112,7 @@ class Bench:
     def environment(self, batch: int) -> WorldModelVectorEnv:
         """The vector environment a user gets, reset; see ``endless``."""
         name, keywords = self.id
-        envs = gymnasium.make_vec(
-            f"v2w_gym:{name.removeprefix('v2w_gym:')}",
-            num_envs=batch,
-            **self.endless,
-            **keywords,
-        )
+        envs = gymnasium.make_vec(name, num_envs=batch, **self.endless, **keywords)
         envs.reset(seed=0)
         assert isinstance(envs.unwrapped, WorldModelVectorEnv)
         return envs.unwrapped
