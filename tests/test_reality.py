@@ -42,6 +42,20 @@ def test_a_policy_sees_pixels_only_and_the_start_is_the_shipped_one():
     np.testing.assert_array_equal(start.frames[0], episode.frames[0])
 
 
+def test_a_late_policy_sees_what_was_some_actions_ago():
+    class Moving(Witness):
+        def act(self, observation):
+            super().act(observation)
+            return np.array([[0.0, 0.5, 0.0, 0.0]])
+
+    witness = Moving()
+    episode = reality.run_episode(witness, reality.process_task(reality.TASK), seed=3, late=5)
+    seen = np.concatenate([observation["pixels"] for observation in witness.seen])
+    assert (episode.frames[1] != episode.frames[0]).any()
+    np.testing.assert_array_equal(seen[:6], episode.frames[[0] * 6])
+    np.testing.assert_array_equal(seen[5:], episode.frames[:27])
+
+
 def test_a_first_frame_is_a_function_of_the_seed_with_the_marker_settled_or_not():
     task = reality.process_task(reality.TASK)
     for settle in (True, False):

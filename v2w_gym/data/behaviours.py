@@ -241,6 +241,21 @@ def axis(rng: np.random.Generator, base: Behaviour) -> Behaviour:
     return lambda t, state: action if t < until else np.zeros(4)
 
 
+def astray(rng: np.random.Generator, base: Behaviour) -> Behaviour:
+    """Goes far off first, often to where the arm hides the drawer, and does the task from there."""
+    goal, gain = rng.uniform([-0.4, 0.38, 0.04], [0.4, 0.62, 0.45]), rng.uniform(4.0, 25.0)
+    begin, pace = int(rng.integers(0, 12)), rng.uniform(0.5, 1.0)
+    until = begin + int(rng.integers(4, 16))
+    grip = rng.uniform(-1.0, 1.0)
+
+    def act(t: int, state: Vector) -> Vector:
+        if begin <= t < until:
+            return np.append(np.clip(gain * (goal - state[_HAND]), -1.0, 1.0), grip)
+        return pace * base(t, state)
+
+    return act
+
+
 def untrained(rng: np.random.Generator, base: Behaviour) -> Behaviour:
     """A random network of the state, alone or blended with the expert: barely or half trained."""
     hidden = rng.normal(0.0, 1.0, (7, 32)) * rng.uniform(1.0, 8.0)
@@ -325,6 +340,7 @@ KINDS: dict[str, tuple[Maker, float]] = {
     "hovering": (hovering, 6),
     "timid": (timid, 6),
     "untrained": (untrained, 9),
+    "astray": (astray, 0),
     "still": (still, 0),
     "half-speed": (half_speed, 0),
     "sideways": (sideways, 0),

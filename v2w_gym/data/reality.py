@@ -53,12 +53,15 @@ class DisturbConfig:
         lowest_gain: every action of the episode is multiplied by a number drawn from here to 1.
         bias: standard deviation of what is added to every action of the episode.
         noise: largest standard deviation of what is drawn anew at every action.
+        late: in half of the disturbed episodes the policy sees what was up to so many actions ago. It then
+            overshoots, to where it was never taught and the arm hides what it moves.
     """
 
     chance: float = 0.5
     lowest_gain: float = 0.4
     bias: float = 0.25
     noise: float = 0.8
+    late: int = 8
 
 
 def start_id(seed: int) -> str:
@@ -80,6 +83,7 @@ def run_episode(
     name: str = "policy",
     disturb: Disturb | None = None,
     settle: bool = True,
+    late: int = 0,
 ) -> Episode:
     """Let ``policy`` act for 32 actions from the start that ``seed`` places; it is seeded alike.
 
@@ -90,6 +94,7 @@ def run_episode(
         name: what the episode calls its behaviour.
         disturb: changes each action ``(a,)`` on its way to the robot; the episode holds what the robot did.
         settle: see :meth:`MetaWorldTask.reset`.
+        late: the policy sees the frame of so many actions ago, or the first.
 
     Raises:
         ValueError: an action of the wrong shape, not finite or out of range.
@@ -100,7 +105,8 @@ def run_episode(
     frames, actions, success = [reality.reset(seed, settle)], [], [False]
     states = [reality.placement]
     for _ in range(HORIZON):
-        action = check_action(policy.act({"pixels": frames[-1][None].copy()}), (1, _ACTION_DIM))[0]
+        seen = frames[max(0, len(frames) - 1 - late)][None].copy()
+        action = check_action(policy.act({"pixels": seen}), (1, _ACTION_DIM))[0]
         action = disturb(action) if disturb else action
         frame, flag = reality.step(action)
         frames.append(frame)
@@ -246,7 +252,8 @@ def record_policy(
         rng = np.random.default_rng((seed, 11))
         changed = _draw_disturbance(rng, disturb) if disturb and rng.random() < disturb.chance else None
         settle = disturb is None or bool(rng.random() < 0.5)
-        run_episode(policy, process_task(task), seed, f"policy:{name}", changed, settle).save(path)
+        late = int(rng.integers(disturb.late + 1)) if disturb and changed and rng.random() < 0.5 else 0
+        run_episode(policy, process_task(task), seed, f"policy:{name}", changed, settle, late).save(path)
 
 
 def _draw_disturbance(rng: np.random.Generator, config: DisturbConfig) -> Disturb:

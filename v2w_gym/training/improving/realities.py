@@ -53,7 +53,7 @@ class MetaWorld:
         record_policies({name: policy}, resolve, folder, seeds[:own], workers=workers)
         if self.config.disturbed:
             lost = {f"{name}{DISTURBED}": policy}
-            always = DisturbConfig(chance=1.0)
+            always = DisturbConfig(chance=1.0, late=0)
             record_policies(lost, resolve, folder, seeds[own:], always, workers=workers)
         return None
 
