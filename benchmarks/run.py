@@ -24,6 +24,7 @@ from engine import (
     start,
     streaming,
     throughput,
+    upsampling,
 )
 from engine.bench import Bench
 from engine.picture import draw
@@ -39,6 +40,7 @@ SECTIONS = {
         start,
         keeping,
         fused,
+        upsampling,
         served,
         neighbours,
     )

@@ -31,6 +31,10 @@ SECTIONS = {
         "step_kib_per_slot",
         "decode_kib_per_slot",
     ),
+    "upsampling": (
+        "usual_over_at_once_batch_32_ratio",
+        "usual_against_at_once_batch_1_grey_levels",
+    ),
     "fused": ("usual_over_fused_steps_1_ratio", "fused_against_usual_steps_4_psnr_db"),
 }
 

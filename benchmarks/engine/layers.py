@@ -17,12 +17,14 @@ from v2w_gym.world_model.actions import ActionEncoder
 from v2w_gym.world_model.state import WorldState
 from v2w_gym.world_model.temporal import TemporalAttention, TemporalConv
 from v2w_gym.world_model.unet import PlainAttention, VideoUNet
+from v2w_gym.world_model.upsample import Upsample
 
 KINDS: dict[type[nn.Module], str] = {
     TemporalConv: "temporal convolutions",
     TemporalAttention: "temporal attention",
     PlainAttention: "spatial attention",
     nn.Conv2d: "spatial convolutions",
+    Upsample: "spatial convolutions",
     nn.GroupNorm: "norms",
     TimestepEmbedding: "embeddings",
     ActionEncoder: "embeddings",

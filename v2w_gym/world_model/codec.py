@@ -18,6 +18,7 @@ from v2w_gym.world_model.footprint import Need
 from v2w_gym.world_model.halves import norms_in_single_precision
 from v2w_gym.world_model.loading import read_module
 from v2w_gym.world_model.parts import Chunks
+from v2w_gym.world_model.upsample import upsample_at_once
 
 MOST = 256  # frames at once, where memory allows: their activations should stay in the processor's caches
 
@@ -130,4 +131,6 @@ class FrameCodec(nn.Module):
     @classmethod
     def from_pretrained(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> FrameCodec:
         """Read what ``save_pretrained`` wrote; see ``loading.read_module``."""
-        return cls(read_module(AutoencoderKL, path, dtype))
+        vae = read_module(AutoencoderKL, path, dtype)
+        upsample_at_once(vae)
+        return cls(vae)

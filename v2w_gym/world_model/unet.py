@@ -19,7 +19,6 @@ from diffusers.models.attention_processor import Attention, AttnProcessor
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.upsampling import Upsample2D
 from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
@@ -29,6 +28,7 @@ from v2w_gym.world_model.halves import norms_in_single_precision
 from v2w_gym.world_model.temporal import TemporalAttention, TemporalConv, TemporalConvBlock
 from v2w_gym.world_model.timeline import TimeAxis
 from v2w_gym.world_model.transformer import Context, Scope, TimeMix, over_space, over_time, spread
+from v2w_gym.world_model.upsample import Upsample
 
 MAP_CHANNELS = 64  # of the map of the set point, which each block reads in its own way
 
@@ -236,7 +236,7 @@ class VideoUNet(ModelMixin, ConfigMixin):
                 width = outputs
             self.up.append(blocks)
             if level > 0:
-                self.upsample.append(Upsample2D(width, use_conv=True))
+                self.upsample.append(Upsample(nn.Conv2d(width, width, 3, padding=1)))
         self.norm_out = nn.GroupNorm(norm_num_groups, width, eps=1e-5)
         self.conv_out = (
             HeightCausalConv(width, latent_channels, 3)
