@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from functools import partial
 from unittest.mock import patch
 
 import torch
-from torch.nn import functional
 
 from engine.bench import Bench
 from engine.clock import in_turns
@@ -16,35 +15,25 @@ from v2w_gym.world_model.state import WorldState
 from v2w_gym.world_model.upsample import Upsample
 
 
-def _one_after_the_other(self: Upsample, x: torch.Tensor) -> torch.Tensor:
-    doubled: torch.Tensor = self.conv(functional.interpolate(x, scale_factor=2.0))
-    return doubled
-
-
-@contextmanager
-def usual() -> Iterator[None]:
-    """Doubles by nearest neighbours first, then convolves."""
-    with patch.object(Upsample, "forward", _one_after_the_other):
-        yield
-
-
 def measure(bench: Bench) -> Figures:
     figures: Figures = {}
     for batch in bench.batches:
-        state, action = bench.begin(batch), bench.tensor(bench.actions(batch))
-
-        def step(state: WorldState = state, action: torch.Tensor = action) -> torch.Tensor:
-            return bench.model.decode(bench.model.step(state, action).latent)
-
-        def step_as_usual(step: Callable[[], torch.Tensor] = step) -> torch.Tensor:
-            with usual():
-                return step()
-
-        turns = in_turns({"at once": step, "usual": step_as_usual}, bench.rounds, 4.0)
-        apart = (step().int() - step_as_usual().int()).abs().max()
+        given = bench, bench.begin(batch), bench.tensor(bench.actions(batch))
+        at_once, usual = partial(_frame, *given), partial(_frame_as_usual, *given)
+        turns = in_turns({"at once": at_once, "usual": usual}, bench.rounds, 4.0)
+        apart = (at_once().int() - usual().int()).abs().max()
         figures[f"usual_over_at_once_batch_{batch}_ratio"] = turns.ratio("usual", "at once")
         figures[f"usual_against_at_once_batch_{batch}_grey_levels"] = float(apart)
     return figures
+
+
+def _frame(bench: Bench, state: WorldState, action: torch.Tensor) -> torch.Tensor:
+    return bench.model.decode(bench.model.step(state, action).latent)
+
+
+def _frame_as_usual(bench: Bench, state: WorldState, action: torch.Tensor) -> torch.Tensor:
+    with patch.object(Upsample, "forward", Upsample.one_after_the_other):
+        return _frame(bench, state, action)
 
 
 def rows(figures: Mapping[str, float]) -> Rows:

@@ -252,7 +252,7 @@ def record_policy(
         rng = np.random.default_rng((seed, 11))
         changed = _draw_disturbance(rng, disturb) if disturb and rng.random() < disturb.chance else None
         settle = disturb is None or bool(rng.random() < 0.5)
-        late = int(rng.integers(disturb.late + 1)) if disturb and changed and rng.random() < 0.5 else 0
+        late = _draw_late(seed, disturb) if disturb and changed else 0
         run_episode(policy, process_task(task), seed, f"policy:{name}", changed, settle, late).save(path)
 
 
@@ -266,6 +266,11 @@ def _draw_disturbance(rng: np.random.Generator, config: DisturbConfig) -> Distur
         return np.clip(changed, -1.0, 1.0).astype(np.float32)
 
     return disturb
+
+
+def _draw_late(seed: int, config: DisturbConfig) -> int:
+    rng = np.random.default_rng((seed, 12))  # its own: what else is drawn for a seed does not depend on it
+    return int(rng.integers(config.late + 1)) if rng.random() < 0.5 else 0
 
 
 def _record_job(job: tuple[Load, str, str, str, list[int], DisturbConfig | None]) -> int:

@@ -40,9 +40,13 @@ class Upsample(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(b, c, h, w)`` to ``(b, c, 2 h, 2 w)``."""
         if self.conv.weight.dtype != torch.float32:
-            doubled: torch.Tensor = self.conv(functional.interpolate(x, scale_factor=2.0))
-            return doubled
+            return self.one_after_the_other(x)
         return functional.conv_transpose2d(x, self._spread(), self.conv.bias, stride=2, padding=1)
+
+    def one_after_the_other(self, x: torch.Tensor) -> torch.Tensor:
+        """The same, as it is defined."""
+        result: torch.Tensor = self.conv(functional.interpolate(x, scale_factor=2.0))
+        return result
 
     def train(self, mode: bool = True) -> Upsample:
         """As of any module; for evaluation what is kept is made at once, before memory is measured."""
