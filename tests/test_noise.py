@@ -8,7 +8,9 @@ import torch
 from scipy import stats
 
 import v2w_gym
+from v2w_gym.world_model.diffusion import Diffusion
 from v2w_gym.world_model.noise import STREAMS, noise
+from v2w_gym.world_model.sampler import Sampler, SamplerConfig
 
 EPISODES, STEPS = 4, 5  # the toy world gives 2 frames to start from, and its window is 4
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (STEPS, EPISODES, 4)).astype(np.float32)
@@ -18,6 +20,7 @@ a CPU are 1.5e-6 here and 2e-6 after 30 steps in the world of the package."""
 EVERY_STREAM = {"eta": 1.0, "history_level": 200, "sample_posterior": True, "guidance_scale": 2.0}
 SAMPLERS = {
     "one stream": {},
+    "antithetic": {"first_noise": "antithetic"},
     "every stream": EVERY_STREAM,
     "recompute": EVERY_STREAM | {"history": "recompute"},
 }
@@ -144,7 +147,37 @@ def test_policies_with_the_same_noise_seed_meet_the_same_noise(tiny_world, name)
     assert drawn[0].keys() == drawn[1].keys()
     assert all(torch.equal(row, drawn[1][key]) for key, row in drawn[0].items())
     given = {stream for _, stream, _ in drawn[0]}
-    assert given == ({"frame"} if name == "one stream" else set(STREAMS))
+    assert given == (set(STREAMS) if "eta" in SAMPLERS[name] else {"frame"})
+
+
+def begins(kind, frames=33, slots=64):
+    """``(slots, frames, 64)``, where each frame of each slot begins, as the network is first shown it."""
+    sampler, shown = Sampler(Diffusion(), SamplerConfig(steps=1, first_noise=kind)), []
+
+    def predict(z, level):
+        shown.append(z[:, 0].flatten(1).clone())
+        return torch.zeros_like(z), None
+
+    for frame in range(frames):
+        index = torch.full((slots,), frame)
+        sampler.denoise(predict, torch.empty(slots, 4, 4, 4), torch.arange(slots), index)
+    return torch.stack(shown, 1).double()
+
+
+def test_antithetic_noise_is_taken_back_by_the_next_frame():
+    begun = begins("antithetic")
+    assert torch.equal(begun[:, 1::2], -begun[:, 0:-1:2])
+    anew = begun[:, ::2]  # and is otherwise what independent noise is
+    assert stats.kstest(anew.flatten().numpy(), "norm").pvalue > 1e-3
+    for one, other in ((anew[:, 1:], anew[:, :-1]), (anew[1:], anew[:-1])):
+        assert abs(float((one * other).mean())) < 4.5 / one.numel() ** 0.5
+    plain = begins("independent")
+    assert abs(float((plain[:, 1:] * plain[:, :-1]).mean())) < 4.5 / plain[:, 1:].numel() ** 0.5
+
+
+def test_a_kind_of_noise_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match=r'first_noise must be "independent" or "antithetic", got \'fresh\''):
+        SamplerConfig(first_noise="fresh")
 
 
 def draw(seeds=256, frames=32, stream="frame", size=32, first=0, step=0):

@@ -132,19 +132,18 @@ def test_fine_tuning_starts_from_transferred_weights(trained: tuple[Path, dict[s
     assert all(torch.equal(base[k], start[k]) for k in same)
 
 
-def test_pasts_are_imagined_with_as_many_steps_as_are_said(
-    trained: tuple[Path, dict[str, object]], tmp_path: Path
-) -> None:
+def test_pasts_are_imagined_as_is_said(trained: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
     root, settings = trained
     loop = LoopConfig(steps=2, batch_size=2, learning_rate=1e-2, warmup=1)
     shared = {**settings, "loop": loop, "init": str(root / "finetune" / "unet"), "own_history": 1.0}
-    learned = []
-    for out, steps in (("one", 1), ("again", 1), ("two", 2)):
-        assert finetune(VideoConfig(**shared, own_steps=steps), tmp_path / out)
+    learned, plain = [], SamplerConfig(steps=1)
+    others = {"two": SamplerConfig(steps=2), "pairs": SamplerConfig(steps=1, first_noise="antithetic")}
+    for out, sampler in {"one": plain, "again": plain, **others}.items():
+        assert finetune(VideoConfig(**shared, own_sampler=sampler), tmp_path / out)
         weights = read_module(VideoUNet, tmp_path / out / "unet").state_dict()
         learned.append(torch.cat([w.flatten() for w in weights.values()]))
     assert torch.equal(learned[0], learned[1])
-    assert not torch.equal(learned[0], learned[2])
+    assert not any(torch.equal(learned[0], other) for other in learned[2:])
 
 
 def test_weights_that_do_not_fit_are_named(trained: tuple[Path, dict[str, object]]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,9 @@ class VideoConfig:
         history_level: history frames are noised to a random level up to this one.
         own_history: share of the clips whose past is imagined by the model, not recorded; see ``lessons``.
         own_reach: how many frames on, drawn from these.
-        own_steps: denoising steps with which it imagines them. The errors that it should learn to live with
-            are those of the sampler that will be used; one step is cheapest, and its errors are the smallest.
+        own_sampler: how it imagines them, in the loop's precision. The errors that it should learn to live
+            with are those of the sampler that will be used; one step is cheapest, and its errors are the
+            smallest.
         midway: share of the draws of clips that begin amid an episode; see ``lessons``.
         only_fresh: train nothing but the weights that ``init`` did not have, no harm to the others.
         reader: folder of a trained state reader, in whose eyes predictions are held against recordings too;
@@ -78,7 +79,7 @@ class VideoConfig:
     history_level: int = 120
     own_history: float = 0.0
     own_reach: tuple[int, ...] = (4, 8, 16, 32)
-    own_steps: int = 1
+    own_sampler: SamplerConfig = field(default_factory=lambda: SamplerConfig(steps=1))
     midway: float = 0.0
     only_fresh: bool = False
     reader: str | None = None
@@ -215,7 +216,7 @@ def finetune(config: VideoConfig, out: str | Path) -> bool:
             parameter.requires_grad_(name in fresh)
     loop = Loop(unet.train(), config.loop, out, fresh)
 
-    sampler = SamplerConfig(steps=config.own_steps, precision=config.loop.precision)
+    sampler = replace(config.own_sampler, precision=config.loop.precision)
     dynamics = LatentDynamics(unet, config.schedule, sampler)
 
     def roll(given: Clips, seeds: list[int], reach: torch.Tensor) -> torch.Tensor:

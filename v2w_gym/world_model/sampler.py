@@ -43,6 +43,10 @@ class SamplerConfig:
             which is 39 at 50 steps (20).
         eta: 0 is deterministic given the first noise; 1 adds fresh noise at every step. Released: 1.0 (DDIM,
             so 0.0).
+        first_noise: "independent" draws the noise that a frame begins from anew for each. "antithetic" draws
+            it for every second frame, and the one after begins from its opposite: each is unit normal as
+            before, but what one frame strays by chance the next takes back (antithetic variates, Hammersley
+            and Morton, 1956, along an episode). Released: "independent".
         last_level: where the denoising ends, -1 at no noise at all, or level 0. Released: 0.
         window: frames that a pass sees at most with "recompute", the new one included; what is older is
             forgotten. None takes the network's.
@@ -59,6 +63,7 @@ class SamplerConfig:
     history: Literal["stream", "recompute"] = "stream"
     history_level: int | Literal["penultimate"] = -1
     eta: float = 0.0
+    first_noise: Literal["independent", "antithetic"] = "independent"
     last_level: Literal[-1, 0] = -1
     window: int | None = None
     sample_posterior: bool = False
@@ -77,6 +82,10 @@ class SamplerConfig:
         ):
             raise ValueError(
                 f'sampler.history_level must lie in -1..999 or be "penultimate", got {self.history_level!r}'
+            )
+        if self.first_noise not in ("independent", "antithetic"):
+            raise ValueError(
+                f'sampler.first_noise must be "independent" or "antithetic", got {self.first_noise!r}'
             )
         if self.window is not None and self.window < 2:
             raise ValueError(f"sampler.window must be at least 2 frames, got {self.window}")
@@ -119,7 +128,7 @@ class Sampler:
             ``(b, c, h, w)`` float32.
         """
         config, frame = self.config, index[:, None]
-        z = self.noise(like.shape[1:], seeds, frame, "frame")
+        z = self._first_noise(like.shape[1:], seeds, frame)
         for i, now in enumerate(self.levels):
             last = i == len(self.levels) - 1
             v, free = predict(z, now)
@@ -149,6 +158,13 @@ class Sampler:
         level = torch.full(latents.shape[:2], self.history_level, device=latents.device)
         drawn = self.noise(latents.shape[2:], seeds, index, "history")
         return self.diffusion.at(level).noisy(latents, drawn), self.history_level
+
+    def _first_noise(self, shape: Sequence[int], seeds: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Where the frames ``index`` ``(b, f)`` begin; see ``SamplerConfig.first_noise``."""
+        if self.config.first_noise == "independent":
+            return self.noise(shape, seeds, index, "frame")
+        sign = (1 - 2 * (index % 2)).view(*index.shape, *[1] * len(shape))
+        return sign * self.noise(shape, seeds, index // 2, "frame")
 
     def noise(
         self, shape: Sequence[int], seeds: torch.Tensor, index: torch.Tensor, stream: str, step: int = 0
